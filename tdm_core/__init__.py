@@ -1,0 +1,1 @@
+"""Few-step diffusion, seen, tested and made: see README.md."""

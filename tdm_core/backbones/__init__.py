@@ -1,0 +1,1 @@
+"""How a published family of pipelines becomes one denoiser with the roles teacher, fake and student."""

@@ -1,0 +1,75 @@
+"""The one tree of errors that a caller may want to catch; everything else is a bug and may crash.
+
+TDMError
+├── ConfigError          a file, option or environment variable is wrong: exit status 2
+│   └── PresetError      a system's preset cannot be read or names what is not there
+├── RequestError         a prompt, seed or step count outside its range: shown beside the field
+├── LoadError            weights are missing, gated, half-downloaded or do not fit
+├── TrainingError        a run cannot go on (non-finite loss, checkpoint of another configuration)
+├── EvaluationError      a run folder is incomplete or of another suite
+└── StudyError           the study refuses
+    ├── UnknownTrialError
+    ├── ExpiredTrialError
+    ├── DuplicateVoteError
+    ├── EarlyVoteError   a vote before the server has sent both sides and seen the minimum view
+    ├── StudyClosedError
+    └── StorageError     the database is missing, locked, read-only or full
+
+A message has at most two lines and says what is wrong, where, and how to mend it.
+"""
+
+
+class TDMError(Exception):
+    """Base of all errors that this project raises on purpose."""
+
+
+class ConfigError(TDMError):
+    """A configuration that cannot be used; the message names the file and the key."""
+
+
+class PresetError(ConfigError):
+    """A preset that cannot be read, or that names a file that is not there."""
+
+
+class RequestError(TDMError):
+    """A request value outside its range; the message names the range."""
+
+
+class LoadError(TDMError):
+    """Weights that are missing, incomplete or do not fit their base."""
+
+
+class TrainingError(TDMError):
+    """A training run that cannot go on."""
+
+
+class EvaluationError(TDMError):
+    """An evaluation run that is incomplete or belongs to another suite."""
+
+
+class StudyError(TDMError):
+    """The study refuses a request; nothing was counted."""
+
+
+class UnknownTrialError(StudyError):
+    """No such trial for this rater."""
+
+
+class ExpiredTrialError(StudyError):
+    """The trial was issued too long ago."""
+
+
+class DuplicateVoteError(StudyError):
+    """The trial has a vote already."""
+
+
+class EarlyVoteError(StudyError):
+    """The vote came before both sides could have been seen."""
+
+
+class StudyClosedError(StudyError):
+    """The study takes no more votes."""
+
+
+class StorageError(StudyError):
+    """The database refused; nothing was acknowledged."""

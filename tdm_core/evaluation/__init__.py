@@ -1,0 +1,1 @@
+"""From a preset to a table with intervals: generate, score, compare."""

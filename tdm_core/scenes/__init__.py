@@ -1,0 +1,1 @@
+"""The emoji world, pure: captions, pixels and a judge that sees pixels only."""

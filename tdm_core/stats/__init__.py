@@ -1,0 +1,1 @@
+"""How uncertain a share or a difference is: intervals, clustering and resampling, pure NumPy and SciPy."""

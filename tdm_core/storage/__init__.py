@@ -1,0 +1,1 @@
+"""Where acknowledged votes live: the study's store on a database."""

@@ -1,0 +1,1 @@
+"""From a recipe and prompts to a student LoRA (and, for the minis, to a teacher)."""

@@ -1,0 +1,1 @@
+"""The page: one file per tab, our own HTTP routes and the viewer."""

@@ -1,0 +1,1 @@
+"""Entry points of training: `python -m train.distill` and `python -m train.mini`."""
