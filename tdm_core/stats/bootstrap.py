@@ -1,0 +1,116 @@
+"""Means and paired differences of scores that come in clusters: all pictures of one prompt are resampled together.
+
+Pictures of one prompt resemble each other, so prompts are drawn, never pictures. With ``strata`` (the categories of a
+suite) prompts are drawn within each stratum and the strata count equally: the estimate is the mean of their means.
+The same seed draws the same prompts, so ratios of two estimates can be formed from ``bootstrap_means`` draw by draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scores = Mapping[str, Sequence[float]]  # cluster (prompt) -> the scores of its pictures
+Strata = Mapping[str, Hashable]  # cluster (prompt) -> its stratum (category)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BootstrapEstimate:
+    """A mean with its percentile interval; of a difference, ``share_below_zero`` tells how sure its sign is."""
+
+    value: float
+    low: float
+    high: float
+    share_below_zero: float  # of the resamples, in [0, 1]
+    clusters: int
+    n: int
+
+
+def clustered_bootstrap(
+    values_by_cluster: Scores,
+    *,
+    strata: Strata | None = None,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> BootstrapEstimate:
+    """The mean over all values, resampled by cluster.
+
+    Raises:
+        ValueError: without clusters, with an empty cluster, or with a cluster that has no stratum.
+    """
+    means = bootstrap_means(values_by_cluster, strata=strata, resamples=resamples, seed=seed)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return BootstrapEstimate(
+        value=clustered_mean(values_by_cluster, strata=strata),
+        low=float(low),
+        high=float(high),
+        share_below_zero=float((means < 0).mean()),
+        clusters=len(values_by_cluster),
+        n=sum(len(values) for values in values_by_cluster.values()),
+    )
+
+
+def paired_difference(
+    first: Scores,
+    second: Scores,
+    *,
+    strata: Strata | None = None,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> BootstrapEstimate:
+    """The mean of ``first - second``, picture by picture: both hold the same clusters, in each the same pictures.
+
+    Raises:
+        ValueError: if the two differ in their clusters or in the number of values of one of them.
+    """
+    if first.keys() != second.keys():
+        raise ValueError(f"unpaired clusters: {sorted(first.keys() ^ second.keys())[:3]}")
+    unequal = [name for name in first if len(first[name]) != len(second[name])]
+    if unequal:
+        raise ValueError(f"unpaired values in cluster {unequal[0]!r}")
+    differences = {name: np.subtract(first[name], second[name]).tolist() for name in first}
+    return clustered_bootstrap(differences, strata=strata, resamples=resamples, confidence=confidence, seed=seed)
+
+
+def clustered_mean(values_by_cluster: Scores, *, strata: Strata | None = None) -> float:
+    """The mean over all values; with strata the mean of the strata's means."""
+    groups = _by_stratum(values_by_cluster, strata)
+    return float(np.mean([sums.sum() / counts.sum() for sums, counts in groups]))
+
+
+def bootstrap_means(
+    values_by_cluster: Scores, *, strata: Strata | None = None, resamples: int = 2000, seed: int = 0
+) -> NDArray[np.float64]:
+    """The mean of each resample, [resamples]; equal seeds and cluster names draw equal clusters."""
+    rng = np.random.default_rng(seed)
+    total = np.zeros(resamples)
+    groups = _by_stratum(values_by_cluster, strata)
+    for sums, counts in groups:
+        drawn = rng.integers(len(sums), size=(resamples, len(sums)))
+        total += sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    return total / len(groups)
+
+
+def _by_stratum(
+    values_by_cluster: Scores, strata: Strata | None
+) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Per stratum the sums and the counts of its clusters, in the order of their names."""
+    if not values_by_cluster or not all(len(values) for values in values_by_cluster.values()):
+        raise ValueError("a bootstrap needs clusters, and values in each")
+    if strata is not None and not values_by_cluster.keys() <= strata.keys():
+        raise ValueError(f"no stratum for {sorted(values_by_cluster.keys() - strata.keys())[:3]}")
+    groups: dict[Hashable, list[str]] = {}
+    for name in sorted(values_by_cluster):
+        groups.setdefault(strata[name] if strata else None, []).append(name)
+    return [
+        (
+            np.array([np.sum(values_by_cluster[name]) for name in names], dtype=float),
+            np.array([len(values_by_cluster[name]) for name in names], dtype=float),
+        )
+        for names in groups.values()
+    ]

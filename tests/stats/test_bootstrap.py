@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from tdm_core.stats import bootstrap_means, clustered_bootstrap, clustered_mean, paired_difference
+
+
+def test_two_clusters_give_the_three_means_that_can_be_drawn():
+    # From clusters of mean 0 and 1 the draws are (0,0), (0,1), (1,0), (1,1): means 0, 1/2, 1 at 1/4, 1/2, 1/4.
+    means = bootstrap_means({"a": [0.0, 0.0], "b": [1.0, 1.0]}, resamples=4000)
+    values, counts = np.unique(means, return_counts=True)
+    assert values.tolist() == [0.0, 0.5, 1.0]
+    assert counts / 4000 == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
+
+
+def test_standard_error_agrees_with_that_of_the_cluster_means():
+    rng = np.random.default_rng(0)
+    scores = {str(i): (rng.normal() + 0.1 * rng.normal(size=4)).tolist() for i in range(200)}
+    cluster_means = [np.mean(values) for values in scores.values()]
+    expected = np.std(cluster_means, ddof=1) / 200**0.5
+    assert bootstrap_means(scores, resamples=4000).std() == pytest.approx(expected, rel=0.05)
+
+
+def test_strata_count_equally_whatever_their_sizes():
+    scores = {"a": [1.0], "b": [0.0], "c": [0.0], "d": [0.0]}
+    strata = {"a": "colour", "b": "count", "c": "count", "d": "count"}
+    assert clustered_mean(scores) == 0.25
+    estimate = clustered_bootstrap(scores, strata=strata)
+    assert (estimate.value, estimate.low, estimate.high) == (0.5, 0.5, 0.5)  # no spread within a stratum
+
+
+def test_pairing_removes_what_both_share():
+    rng = np.random.default_rng(3)
+    hard = {str(i): rng.normal(size=4) for i in range(100)}
+    better = {name: (values + 0.1).tolist() for name, values in hard.items()}
+    estimate = paired_difference(better, {name: values.tolist() for name, values in hard.items()})
+    assert (estimate.low, estimate.value, estimate.high) == pytest.approx((0.1, 0.1, 0.1))
+    assert estimate.share_below_zero == 0
+    assert (estimate.clusters, estimate.n) == (100, 400)
+
+
+def test_swapping_the_sides_changes_the_sign_and_nothing_else():
+    rng = np.random.default_rng(4)
+    first = {str(i): rng.random(2).tolist() for i in range(30)}
+    second = {str(i): rng.random(2).tolist() for i in range(30)}
+    there, back = paired_difference(first, second), paired_difference(second, first)
+    assert (there.value, there.low, there.high) == pytest.approx((-back.value, -back.high, -back.low))
+
+
+def test_the_order_of_the_mapping_does_not_matter():
+    rng = np.random.default_rng(5)
+    scores = {str(i): rng.random(3).tolist() for i in range(20)}
+    assert clustered_bootstrap(scores) == clustered_bootstrap(dict(reversed(scores.items())))
+
+
+def test_equal_seeds_draw_equal_clusters():
+    scores = {str(i): [float(i)] for i in range(20)}
+    doubled = {name: [2 * values[0]] for name, values in scores.items()}
+    assert bootstrap_means(doubled, seed=7) == pytest.approx(2 * bootstrap_means(scores, seed=7))
+
+
+@pytest.mark.parametrize("second", [{"a": [1.0]}, {"a": [1.0], "b": [1.0, 2.0]}], ids=["cluster", "value"])
+def test_unpaired_scores_are_refused(second):
+    with pytest.raises(ValueError, match="unpaired"):
+        paired_difference({"a": [1.0], "b": [1.0]}, second)
+
+
+def test_an_empty_cluster_is_refused():
+    with pytest.raises(ValueError, match="values in each"):
+        clustered_bootstrap({"a": []})
+
+
+def test_a_cluster_without_stratum_is_named():
+    with pytest.raises(ValueError, match="'b'"):
+        clustered_bootstrap({"a": [1.0], "b": [1.0]}, strata={"a": 1})
