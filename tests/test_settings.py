@@ -9,13 +9,13 @@ from tdm_core.settings import Settings
 
 
 def test_empty_environment_gives_the_defaults():
-    assert Settings.from_env({"PATH": "/bin", "TDM_DATA_DIR": ""}) == Settings(data_dir=Path("data"), presets=None)
+    assert Settings.from_env({"PATH": "/bin", "TDM_DATA_DIR": ""}) == Settings()
 
 
 def test_variables_are_read(monkeypatch):
     monkeypatch.setenv("HOME", "/home/ada")
-    settings = Settings.from_env({"TDM_DATA_DIR": "~/votes", "TDM_PRESETS": "mine"})
-    assert settings == Settings(data_dir=Path("/home/ada/votes"), presets=Path("mine"))
+    settings = Settings.from_env({"TDM_DATA_DIR": "~/votes", "TDM_DEVICE": "cuda:1", "TDM_THREADS": "2"})
+    assert settings == Settings(data_dir=Path("/home/ada/votes"), device="cuda:1", threads=2)
 
 
 def test_misspelt_variable_is_refused_with_the_known_ones():
@@ -25,3 +25,19 @@ def test_misspelt_variable_is_refused_with_the_known_ones():
 
 def test_variable_of_the_tests_is_let_through():
     assert Settings.from_env({"TDM_REQUIRE_ALL": "1"}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("TDM_DATA_DIR", __file__, "is a file; name a folder"),
+        ("TDM_DEVICE", "gpu", "'gpu' is not auto, cpu, mps, cuda or cuda:N"),
+        ("TDM_THREADS", "0", "'0' is not a number of threads from 1 to 9999"),
+        ("TDM_THREADS", "two", "'two' is not a number of threads"),
+    ],
+)
+def test_wrong_value_is_refused_with_the_variable(name, value, why):
+    with pytest.raises(ConfigError) as caught:
+        Settings.from_env({name: value})
+    assert str(caught.value).startswith(f"environment: {name}: ")
+    assert why in str(caught.value)

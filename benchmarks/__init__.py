@@ -1,0 +1,1 @@
+"""What `make bench` runs, and the rows that its runs leave behind."""

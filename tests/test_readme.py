@@ -1,0 +1,144 @@
+"""The README is held to the code: variables, commands, paths, front matter and results."""
+
+import re
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from benchmarks.readme import filled
+from benchmarks.rows import Measure, Row, load
+from tdm_core.settings import PREFIX, READ_ELSEWHERE, Settings
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+_, FRONT_MATTER, BODY = README.split("---\n", 2)
+SPACE = yaml.safe_load(FRONT_MATTER)
+CODE = ("tdm_core", "train", "benchmarks", "tests")
+
+
+def section(title):
+    return re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", BODY, flags=re.MULTILINE | re.DOTALL).group(1)
+
+
+def table_rows(text):
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")
+    ]
+
+
+def test_front_matter_is_what_a_space_reads():
+    assert SPACE["sdk"] == "gradio"
+    assert SPACE["license"] == "apache-2.0"
+    assert (ROOT / SPACE["app_file"]).is_file()
+    assert len(SPACE["short_description"]) <= 60  # a Space refuses more
+    colours = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
+    assert {SPACE["colorFrom"], SPACE["colorTo"]} <= colours
+
+
+def test_front_matter_asks_for_versions_that_the_project_allows():
+    requirements = [
+        Requirement(line.split("#")[0]) for line in (ROOT / "requirements.txt").read_text().splitlines()[1:]
+    ]
+    gradio = next(requirement for requirement in requirements if requirement.name == "gradio")
+    assert gradio.specifier.contains(SPACE["sdk_version"])
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert SpecifierSet(pyproject["project"]["requires-python"]).contains(SPACE["python_version"])
+
+
+def test_table_of_variables_is_the_settings():
+    documented = {
+        row[0].strip("`"): (row[1].strip("`"), row[2]) for row in table_rows(section("Environment variables"))
+    }
+    assert {name for name in documented if name not in READ_ELSEWHERE} == set(Settings.documentation())
+    assert READ_ELSEWHERE <= documented.keys()
+    for field in fields(Settings):
+        name = PREFIX + field.name.upper()
+        assert documented[name] == (str(field.default or ""), Settings.documentation()[name])
+
+
+def test_no_variable_is_read_without_being_in_the_table():
+    documented = {row[0].strip("`") for row in table_rows(section("Environment variables"))}
+    sources = [ROOT / "app.py", *(path for folder in CODE for path in (ROOT / folder).rglob("*.py"))]
+    used = {name for path in sources for name in re.findall(r"environ\S*[\[(]\"(\w+)", path.read_text("utf-8"))}
+    assert {name for name in used if name.startswith(PREFIX)} <= documented
+
+
+def test_table_of_targets_is_the_makefile():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.search(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE).group(1).split())
+    assert {row[0].strip("`").removeprefix("make ") for row in table_rows(section("Two commands"))} == targets
+    assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in targets)
+
+
+def test_every_make_command_in_the_text_has_a_target():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"(?:`|^)make ([a-z-]+)", BODY, flags=re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_local_links_lead_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", BODY) if "://" not in link]
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_annotated_tree_shows_what_is_there():
+    tree = re.search(r"```text\n(.*?)```", section("What is where"), flags=re.DOTALL).group(1)
+    folder, missing = Path(), []
+    for line in tree.splitlines():
+        names = re.split(r"\s{2,}(?!\S*\.py\b)", line.strip())[0].split()
+        parent = folder if line.startswith("  ") else Path()
+        missing += [name for name in names if not (ROOT / parent / name).exists()]
+        if not line.startswith("  "):
+            folder = Path(names[0])
+    assert missing == []
+
+
+def test_annotated_tree_leaves_no_package_out():
+    packages = {path.parent.name for path in (ROOT / "tdm_core").glob("*/__init__.py")}
+    assert packages <= set(re.findall(r"^  (\w+)/", section("What is where"), flags=re.MULTILINE))
+
+
+def test_command_lines_name_modules_and_files_that_exist():
+    lines = re.search(r"```bash\n(.*?)```", section("Command line"), flags=re.DOTALL).group(1).splitlines()
+    for line in lines:
+        module = re.search(r"python -m ([\w.]+)", line).group(1)
+        path = ROOT / module.replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
+        assert all((ROOT / name).is_file() for name in re.findall(r"\S+\.toml", line)), line
+
+
+def test_results_are_what_the_committed_rows_say():
+    assert filled(README, load()) == README
+
+
+ROW = Row(
+    name="speed",
+    when="2026-11-23T12:00:00+00:00",
+    commit="abc1234",
+    machine="a machine, 2 cores",
+    command="make bench ARGS=speed",
+    measures=(
+        Measure(what="student", value=0.25, unit="s", low=0.2, high=0.3, n=20, bar="<= 0.3 s", met=True),
+        Measure(what="teacher", value=5.0),
+    ),
+)
+
+
+def test_newest_row_of_a_benchmark_is_shown_with_interval_and_bar():
+    older = Row(**{**vars(ROW), "when": "2026-11-22T12:00:00+00:00", "commit": "0000000"})
+    text = filled(README, [older, ROW])
+    assert "| student | 0.25 s [0.2, 0.3], n = 20 | <= 0.3 s: met |" in text
+    assert "| teacher | 5 |  |" in text
+    assert "abc1234" in text
+    assert "0000000" not in text
+
+
+def test_readme_without_markers_is_refused():
+    with pytest.raises(ValueError, match="lost its markers"):
+        filled("# Title", [ROW])
