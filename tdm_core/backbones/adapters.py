@@ -1,0 +1,152 @@
+"""Teacher, student and fake on **one** frozen base: two LoRA adapters, and none for the teacher.
+
+Three full copies of a network are what makes distillation expensive; adapters cost a few per cent.  The traps are in
+PEFT's switching (peft 0.21): ``set_adapter`` and ``disable_adapters`` also flip ``requires_grad``, so a switch between
+forward and backward gives a *silent zero gradient*, and a recomputed forward under gradient checkpointing uses whatever
+adapter is active then.  So here a switch changes the active name and nothing else, all LoRA weights require gradients
+from the start, and ``backward`` makes its role active first.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+
+from tdm_core.errors import ConfigError, LoadError
+
+
+class NetworkRole(StrEnum):
+    """Whose score a forward computes."""
+
+    TEACHER = "teacher"
+    STUDENT = "student"
+    FAKE = "fake"
+
+
+TRAINED_ROLES = (NetworkRole.STUDENT, NetworkRole.FAKE)
+
+
+class LoraRoles:
+    """The three roles of one network.  Outside ``active`` the teacher is active."""
+
+    def __init__(self, network: nn.Module, *, rank: int, alpha: float, targets: Sequence[str], seed: int) -> None:
+        """Freeze ``network`` and give it both adapters, in float32, initialised alike (B = 0) from ``seed``.
+
+        Args:
+            targets: suffixes of module names, as in PEFT's ``target_modules``.
+
+        Raises:
+            ConfigError: if a target names no layer of this network.
+        """
+        _check_targets(network, targets)
+        network.requires_grad_(False)
+        # Sorted, since PEFT keeps a set, and an exported file should not depend on the order of hashes.
+        self.config = LoraConfig(
+            r=rank, lora_alpha=alpha, target_modules=sorted(targets), init_lora_weights=True, lora_dropout=0.0
+        )
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # two adapters are meant
+            torch.manual_seed(seed)
+            for role in TRAINED_ROLES:
+                inject_adapter_in_model(self.config, network, adapter_name=role)
+        self.network = network
+        self._layers = [module for module in network.modules() if isinstance(module, BaseTunerLayer)]
+        self._parameters = {role: _parameters_of(network, role) for role in TRAINED_ROLES}
+        for role in TRAINED_ROLES:
+            for parameter in self._parameters[role].values():
+                parameter.data = parameter.data.float()
+                parameter.requires_grad_(True)
+        self._switch(NetworkRole.TEACHER)
+
+    @property
+    def num_layers(self) -> int:
+        """How many layers carry adapters; what a loaded file must match."""
+        return len(self._layers)
+
+    @property
+    def current(self) -> NetworkRole:
+        return self._current
+
+    @contextmanager
+    def active(self, role: NetworkRole) -> Iterator[None]:
+        """Forwards inside are this role's; the role before is restored afterwards."""
+        before = self._current
+        self._switch(role)
+        try:
+            yield
+        finally:
+            self._switch(before)
+
+    def backward(self, loss: Tensor, role: NetworkRole) -> None:
+        """Gradients of this role's loss, with the role active, as checkpointed forwards need.
+
+        Raises:
+            RuntimeError: if some weight of the role got no gradient: the forward ran under another role.
+        """
+        with self.active(role):
+            loss.backward()
+        missing = [name for name, parameter in self._parameters[role].items() if parameter.grad is None]
+        if missing:
+            raise RuntimeError(f"no gradient for {len(missing)} weights of the {role}, first {missing[0]}")
+
+    def parameters(self, role: NetworkRole) -> dict[str, nn.Parameter]:
+        """The LoRA weights of a trained role by name, without the adapter's name (``....to_q.lora_A.weight``)."""
+        return self._parameters[role]
+
+    @torch.no_grad()
+    def load(self, role: NetworkRole, state: Mapping[str, Tensor]) -> None:
+        """Set the LoRA weights of a role from a mapping as ``parameters`` gives it.
+
+        Raises:
+            LoadError: if names or shapes differ.
+        """
+        mine = self._parameters[role]
+        if mine.keys() != state.keys():
+            odd = sorted(mine.keys() ^ state.keys())
+            raise LoadError(f"LoRA of the {role}: {len(odd)} names differ, first {odd[0]}; was it made for this base?")
+        for name, parameter in mine.items():
+            if parameter.shape != state[name].shape:
+                raise LoadError(
+                    f"LoRA of the {role}: {name} is {tuple(state[name].shape)}, not {tuple(parameter.shape)}"
+                )
+            parameter.copy_(state[name])
+
+    @contextmanager
+    def weights(self, role: NetworkRole, state: Mapping[str, Tensor]) -> Iterator[None]:
+        """Lend a role other weights (its moving average) for forwards inside; never between forward and backward."""
+        mine = {name: parameter.detach().clone() for name, parameter in self._parameters[role].items()}
+        self.load(role, state)
+        try:
+            yield
+        finally:
+            self.load(role, mine)
+
+    def _switch(self, role: NetworkRole) -> None:
+        # The public switches (`set_adapter`, `enable_adapters`) would flip requires_grad: see the module docstring.
+        for layer in self._layers:
+            layer._disable_adapters = role is NetworkRole.TEACHER
+            layer._active_adapter = [] if role is NetworkRole.TEACHER else [role.value]
+        self._current = role
+
+
+def _check_targets(network: nn.Module, targets: Sequence[str]) -> None:
+    names = [name for name, _ in network.named_modules()]
+    for target in targets:
+        if not any(name == target or name.endswith("." + target) for name in names):
+            raise ConfigError(f"lora.targets: {target!r} is no layer of {type(network).__name__}")
+
+
+def _parameters_of(network: nn.Module, role: NetworkRole) -> dict[str, nn.Parameter]:
+    marker = f".{role}."
+    return {
+        name.replace(marker, "."): parameter
+        for name, parameter in network.named_parameters()
+        if marker in name and "lora_" in name
+    }

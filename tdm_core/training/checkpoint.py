@@ -1,0 +1,84 @@
+"""Checkpoints that are whole or absent, and that continue a run to the bit.
+
+A checkpoint is a folder ``step-000123`` with ``state.pt`` (tensors: weights of student and fake, both optimisers, EMA,
+generators) and ``about.json`` (what it belongs to).  It is written beside its place and renamed when complete, so a
+killed process leaves the checkpoint before it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tdm_core.errors import TrainingError
+
+STATE, ABOUT = "state.pt", "about.json"
+
+
+def save(folder: Path, state: Mapping[str, Any], about: Mapping[str, Any], *, keep: int) -> Path:
+    """Write the checkpoint of ``state["step"]`` under ``folder``, then drop all but the ``keep`` newest."""
+    target = folder / f"step-{state['step']:06d}"
+    draft = folder / f".draft-{target.name}"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    with (draft / STATE).open("wb") as file:
+        torch.save({**state, "random": _random_states()}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    (draft / ABOUT).write_text(json.dumps({"step": state["step"], **about}, indent=1) + "\n")
+    shutil.rmtree(target, ignore_errors=True)
+    draft.rename(target)
+    for old in complete(folder)[:-keep]:
+        shutil.rmtree(old)
+    return target
+
+
+def complete(folder: Path) -> list[Path]:
+    """All whole checkpoints, oldest first."""
+    return sorted(path for path in folder.glob("step-*") if (path / ABOUT).is_file())
+
+
+def load(path: Path, about: Mapping[str, Any], *, allow_other: bool) -> dict[str, Any]:
+    """The state of a checkpoint; also sets the random states of torch and Python.
+
+    Raises:
+        TrainingError: if it belongs to something else than ``about`` (unless allowed), or cannot be read.
+    """
+    try:
+        stored = json.loads((path / ABOUT).read_text())
+        state: dict[str, Any] = torch.load(path / STATE, map_location="cpu", weights_only=True)
+    except (OSError, ValueError, RuntimeError, EOFError) as error:
+        raise TrainingError(f"{path}: cannot be read ({error}); delete it to resume from the one before") from error
+    differing = [key for key, value in about.items() if stored.get(key) != value]
+    if differing and not allow_other:
+        key = differing[0]
+        raise TrainingError(
+            f"{path}: made with {key} {stored.get(key)!r}, now {about[key]!r}.\n"
+            "Resume with the recipe it was made with, or pass --allow-change to continue with the new one."
+        )
+    _set_random_states(state.pop("random"))
+    return state
+
+
+def _random_states() -> dict[str, Any]:
+    # All noise comes from the trainer's own generator; these are kept so that nothing else can differ either.
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "python": list(random.getstate()),
+    }
+
+
+def _set_random_states(states: Mapping[str, Any]) -> None:
+    torch.set_rng_state(states["torch"])
+    if torch.cuda.is_available() and states["cuda"]:
+        torch.cuda.set_rng_state_all(states["cuda"])
+    version, internal, gauss = states["python"]
+    random.setstate((version, tuple(internal), gauss))
