@@ -5,6 +5,7 @@ TDMError
 │   └── PresetError      a system's preset cannot be read or names what is not there
 ├── RequestError         a prompt, seed or step count outside its range: shown beside the field
 ├── LoadError            weights are missing, gated, half-downloaded or do not fit
+├── SamplingError        a run broke off (out of memory, no numbers in the picture)
 ├── TrainingError        a run cannot go on (non-finite loss, checkpoint of another configuration)
 ├── EvaluationError      a run folder is incomplete or of another suite
 └── StudyError           the study refuses
@@ -13,6 +14,7 @@ TDMError
     ├── DuplicateVoteError
     ├── EarlyVoteError   a vote before the server has sent both sides and seen the minimum view
     ├── StudyClosedError
+    ├── StudyOpenError   results are asked for while votes are still taken
     └── StorageError     the database is missing, locked, read-only or full
 
 A message has at most two lines and says what is wrong, where, and how to mend it.
@@ -37,6 +39,10 @@ class RequestError(TDMError):
 
 class LoadError(TDMError):
     """Weights that are missing, incomplete or do not fit their base."""
+
+
+class SamplingError(TDMError):
+    """A sample that could not be made although its weights were loaded."""
 
 
 class TrainingError(TDMError):
@@ -69,6 +75,10 @@ class EarlyVoteError(StudyError):
 
 class StudyClosedError(StudyError):
     """The study takes no more votes."""
+
+
+class StudyOpenError(StudyError):
+    """The study still takes votes; its results stay hidden until it is closed."""
 
 
 class StorageError(StudyError):
