@@ -1,0 +1,45 @@
+"""The machine's secret: it signs the raters' cookies, and stays in a file that only its owner may read."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from tdm_core.errors import StorageError
+
+SIZE = 32
+
+
+def machine_secret(data_dir: Path) -> bytes:
+    """The 32 bytes in ``data_dir/secret``, drawn at the first call; two processes that start at once agree.
+
+    Raises:
+        StorageError: if the file cannot be made or read, or does not hold a secret.
+    """
+    path = data_dir / "secret"
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _create(path)
+        secret = path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}; make it readable and its folder writable") from error
+    if len(secret) != SIZE:
+        raise StorageError(f"{path}: {len(secret)} bytes instead of {SIZE}; delete it (raters will count as new ones)")
+    return secret
+
+
+def _create(path: Path) -> None:
+    draft = path.with_name(f".secret-{secrets.token_hex(8)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(SIZE))
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)  # unlike a rename, this never replaces the secret of another process
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()

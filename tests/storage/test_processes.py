@@ -1,0 +1,108 @@
+"""Many threads, two processes, a killed process: what was acknowledged is stored, once."""
+
+import subprocess
+import sys
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tdm_core.errors import DuplicateVoteError
+from tdm_core.storage import open_store
+from tdm_core.study import Choice
+from tests.studies import Clock, a_service, look
+
+ROOT = Path(__file__).parents[2]
+
+
+def a_voter(data_dir, name, count):
+    program = [sys.executable, "-m", "tests.storage.voter", str(data_dir), name, str(count)]
+    return subprocess.Popen(program, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def stored_votes(data_dir):
+    with closing(open_store(data_dir)) as store, store.reading("demo") as records:
+        votes = {vote.trial.id: str(vote.choice) for vote in records.votes()}
+        assert len(votes) == records.vote_count()
+    return votes
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def services(tmp_path, clock):
+    """The study as two processes of the app see it, each with connections of its own."""
+    stores = [open_store(tmp_path) for _ in range(2)]
+    yield [a_service(store=store, clock=clock) for store in stores]
+    for store in stores:
+        store.close()
+
+
+@pytest.mark.parametrize("acknowledged_before_the_kill", [1, 37, 80])
+def test_every_acknowledged_vote_survives_a_kill(tmp_path, acknowledged_before_the_kill):
+    voter = a_voter(tmp_path, "voter", 10_000)
+    lines = [voter.stdout.readline() for _ in range(acknowledged_before_the_kill)]
+    voter.kill()
+    rest, _ = voter.communicate()  # what it had acknowledged between our last line and its death
+    lines += [line for line in rest.splitlines(keepends=True) if line.endswith("\n")]
+    acknowledged = dict(line.split() for line in lines)
+    assert len(acknowledged) >= acknowledged_before_the_kill
+    stored = stored_votes(tmp_path)
+    assert acknowledged.items() <= stored.items()
+    assert len(stored) <= len(acknowledged) + 1  # the vote that was committed and not yet printed
+
+
+def test_voting_goes_on_after_a_kill(tmp_path, clock):
+    voter = a_voter(tmp_path, "voter", 10_000)
+    voter.stdout.readline()
+    voter.kill()
+    voter.communicate()
+    before = len(stored_votes(tmp_path))
+    with closing(open_store(tmp_path)) as store:
+        service = a_service(store=store, clock=clock)
+        offer = look(service, clock, "another")
+        assert service.cast_vote("another", offer.trial, Choice.TIE) == before + 1
+
+
+def test_two_processes_share_one_database_from_its_first_moment(tmp_path):
+    voters = [a_voter(tmp_path, name, 30) for name in ("one", "two")]
+    acknowledged = {}
+    for voter in voters:
+        output, errors = voter.communicate(timeout=60)
+        assert voter.returncode == 0, errors
+        acknowledged |= dict(line.split() for line in output.splitlines())
+    assert len(acknowledged) == 60
+    assert stored_votes(tmp_path) == acknowledged
+
+
+def test_two_processes_draw_one_trial_for_a_rater_who_asks_both(services):
+    with ThreadPoolExecutor(8) as pool:
+        offers = list(pool.map(lambda i: services[i % 2].next_trial(f"rater {i // 8}"), range(64)))
+    assert len({offer.trial for offer in offers}) == 8
+
+
+def test_of_fifty_votes_on_one_trial_at_once_one_counts(services, clock, tmp_path):
+    offer = look(services[0], clock, "r")
+    start = threading.Barrier(50)
+
+    def vote(number):
+        choice = list(Choice)[number % 4]
+        start.wait()
+        try:
+            services[number % 2].cast_vote("r", offer.trial, choice)
+        except DuplicateVoteError:
+            return "refused"
+        return choice
+
+    with ThreadPoolExecutor(50) as pool:
+        outcomes = Counter(pool.map(vote, range(50)))
+    [(stored_trial, stored_choice)] = stored_votes(tmp_path).items()
+    assert stored_trial == offer.trial
+    assert outcomes.keys() == {"refused", Choice(stored_choice)}
+    assert outcomes[Choice(stored_choice)] in (12, 13)  # all who chose alike are told so
