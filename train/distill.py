@@ -20,11 +20,12 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import numpy as np
 import torch
+from diffusers import StableDiffusion3Pipeline
 from PIL import Image
-from torch import Tensor
 from tqdm import tqdm
 
 from tdm_core.backbones import sd3_training
+from tdm_core.backbones.base import load_pipeline
 from tdm_core.errors import ConfigError, TDMError
 from tdm_core.scenes.grammar import caption
 from tdm_core.scenes.sampling import sample_scene
@@ -95,14 +96,19 @@ def load_prompts(config: DistillConfig) -> tuple[str, ...]:
 def load_backbone(config: DistillConfig) -> sd3_training.SD3Training:
     """The base with its roles, on the recipe's device."""
     base, lora = config.base, config.lora
-    pipeline = sd3_training.load_pipeline(
-        base.path, dtype=getattr(torch, base.dtype), revision=base.revision, use_t5=base.use_t5
-    )
     device = config.run.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    pipeline = load_pipeline(
+        StableDiffusion3Pipeline,
+        base.path,
+        dtype=getattr(torch, base.dtype),
+        device=device,
+        revision=base.revision,
+        omit=() if base.use_t5 else sd3_training.T5_PARTS,
+    )
     return sd3_training.SD3Training(
-        pipeline.to(device),
+        pipeline,
         rank=lora.rank,
         alpha=lora.alpha,
         targets=lora.targets,
@@ -111,12 +117,12 @@ def load_backbone(config: DistillConfig) -> sd3_training.SD3Training:
     )
 
 
-def save_grid(path: Path, pictures: Tensor) -> None:
+def save_grid(path: Path, pictures: np.ndarray) -> None:
     """Pictures uint8 [rows, columns, H, W, 3] as one PNG."""
     rows, columns, height, width, _ = pictures.shape
-    sheet = pictures.permute(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
+    sheet = pictures.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet.numpy()).save(path)
+    Image.fromarray(sheet).save(path)
 
 
 def provenance(trainer: Trainer, config: DistillConfig, num_prompts: int) -> Provenance:

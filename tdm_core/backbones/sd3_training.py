@@ -6,49 +6,31 @@ must be sampled with ``shift=1`` on them (``FlowMatchEulerDiscreteScheduler`` sh
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import StableDiffusion3Pipeline
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tdm_core.backbones import sd3
 from tdm_core.backbones.adapters import LoraRoles, NetworkRole
 from tdm_core.backbones.trainable import Conditioning
 from tdm_core.diffusion.noise import flow_matching
 from tdm_core.diffusion.prediction import PredictionType
-from tdm_core.errors import LoadError
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 """The name that stock ``load_lora_weights(folder)`` looks for."""
 
 
-def load_pipeline(base: str, *, dtype: torch.dtype, revision: str | None, use_t5: bool) -> StableDiffusion3Pipeline:
-    """The stock pipeline of a base; without its T5 where that is not wanted or not there.
-
-    Raises:
-        LoadError: if the base is missing or incomplete.
-    """
-    index = Path(base) / "model_index.json"
-    if index.parent.is_dir():
-        if not index.is_file():
-            raise LoadError(f"{base}: no model_index.json; the folder is not a diffusers pipeline, or is incomplete")
-        has_t5 = json.loads(index.read_text()).get("text_encoder_3", [None])[0] is not None
-        use_t5 = use_t5 and has_t5
-    without = {} if use_t5 else {"text_encoder_3": None, "tokenizer_3": None}
-    try:
-        pipeline = StableDiffusion3Pipeline.from_pretrained(base, torch_dtype=dtype, revision=revision, **without)
-    except (OSError, ValueError) as error:
-        raise LoadError(f"{base}: cannot load the base: {str(error).splitlines()[0]}") from error
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+T5_PARTS = ("text_encoder_3", "tokenizer_3")
 
 
 class SD3Training:
-    """Keeps the promise of ``TrainableBackbone`` for SD3 and SD3.5."""
+    """Keeps the promise of ``TrainableBackbone`` for SD3 and SD3.5, around a stock pipeline."""
 
     def __init__(
         self,
@@ -96,11 +78,8 @@ class SD3Training:
             )[0]
         return output.float()
 
-    @torch.no_grad()
-    def decode(self, latents: Tensor) -> Tensor:
-        vae = self.pipeline.vae
-        pixels = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor + vae.config.shift_factor).sample
-        return ((pixels.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
+    def decode(self, latents: Tensor) -> np.ndarray:
+        return sd3.decode(self.pipeline, latents)
 
     def save_lora(self, folder: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
         """Write through the stock writer, which keeps alpha (without it strength 1.0 would mean alpha / rank)."""

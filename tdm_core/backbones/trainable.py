@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -65,8 +66,8 @@ class TrainableBackbone(Protocol):
     def network_output(self, role: NetworkRole, latents: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         """One network call in a role: latents [B, ...] at times [B] -> output [B, ...], float32."""
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latents [B, ...] -> pixels uint8 [B, H, W, 3] on the CPU."""
+    def decode(self, latents: Tensor) -> np.ndarray:
+        """Latents [B, ...] -> pixels uint8 [B, H, W, 3]."""
 
     def save_lora(self, folder: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
         """Write LoRA weights as the family's stock loader takes them, with alpha; returns the file."""

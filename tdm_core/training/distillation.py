@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,7 +39,7 @@ def distil(
     resume: bool = False,
     allow_change: bool = False,
     report: Callable[[StepReport], None] = lambda row: None,
-    show: Callable[[int, Tensor], None] | None = None,
+    show: Callable[[int, np.ndarray], None] | None = None,
 ) -> None:
     """Train to the recipe's last iteration, from the start or from the newest checkpoint.
 
@@ -110,13 +111,13 @@ class Previews:
         full = time_nodes(config.run.preview_teacher_steps)
         self._teacher_rows = [self._pixels(guided, full), self._pixels(guided, trainer.nodes)]
 
-    def draw(self) -> Tensor:
+    def draw(self) -> np.ndarray:
         """uint8 [3, prompts, H, W, 3]."""
         with self._backbone.roles.weights(NetworkRole.STUDENT, self._trainer.ema):
             student = denoiser(self._backbone, NetworkRole.STUDENT, self._told)
-            return torch.stack([*self._teacher_rows, self._pixels(student, self._trainer.nodes)])
+            return np.stack([*self._teacher_rows, self._pixels(student, self._trainer.nodes)])
 
-    def _pixels(self, denoise: Denoise, nodes: Tensor) -> Tensor:
+    def _pixels(self, denoise: Denoise, nodes: Tensor) -> np.ndarray:
         return self._backbone.decode(sample(self._backbone, denoise, self._noise, nodes))
 
 

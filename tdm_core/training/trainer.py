@@ -215,11 +215,11 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(self._weights(role).values(), self._clips[role])
         if not torch.isfinite(loss + norm):
             raise TrainingError(
-                f"step {self.step}: the {role}'s loss ({float(loss)}) or gradient ({float(norm)}) is not finite.\n"
+                f"step {self.step}: the {role}'s loss ({loss.item()}) or gradient ({norm.item()}) is not finite.\n"
                 "Resume from the last checkpoint with a lower learning rate, or a wider objective.margin."
             )
         optimiser.step()
-        return float(loss), float(norm)
+        return loss.item(), norm.item()
 
     def _decay(self) -> float:
         """Factor of both learning rates: 1, then linearly to 0 over the last share of the iterations."""
