@@ -63,13 +63,15 @@ def layout(scene: Scene, rng: Generator) -> Layout:
     placed = []
     for (kind, tile), cell in zip(names, cells, strict=False):
         row, column = divmod(cell, CELLS)
-        dx, dy = rng.integers(-JITTER_PX, JITTER_PX + 1, size=2)
+        dx, dy = _jitter(rng), _jitter(rng)
         centre = CELL_PX // 2
-        placed.append(
-            Placed(kind=kind, tile=tile, x=column * CELL_PX + centre + int(dx), y=row * CELL_PX + centre + int(dy))
-        )
+        placed.append(Placed(kind=kind, tile=tile, x=column * CELL_PX + centre + dx, y=row * CELL_PX + centre + dy))
     canvas = scene.canvas or tuple(CANVASES)[rng.integers(len(CANVASES))]
     return Layout(objects=tuple(placed), canvas=canvas)
+
+
+def _jitter(rng: Generator) -> int:
+    return int(rng.integers(-JITTER_PX, JITTER_PX + 1))
 
 
 def _related_cells(relation: Relation, rng: Generator) -> list[int]:
@@ -100,53 +102,83 @@ def glyphs() -> dict[str, NDArray[np.float32]]:
     """The glyph of every kind at the world's size: [26, 26, 4] in 0..1, colour premultiplied by alpha."""
     sheet = np.asarray(Image.open(SHEET).convert("RGBA"), dtype=np.float32) / 255
     sheet[..., :3] *= sheet[..., 3:]  # premultiplied, or the resize would bleed the colour of clear pixels
-    sprites = {}
+    sprites: dict[str, NDArray[np.float32]] = {}
     for index, kind in enumerate(KINDS):
         row, column = divmod(index, SHEET_COLUMNS)
         sprite = sheet[row * SPRITE_PX :, column * SPRITE_PX :][:SPRITE_PX, :SPRITE_PX]
-        planes = [
-            Image.fromarray(sprite[..., c]).resize((GLYPH_PX, GLYPH_PX), Image.Resampling.BOX) for c in range(4)
-        ]
-        sprites[kind] = np.stack([np.asarray(plane) for plane in planes], axis=-1).clip(0, 1)
+        planes = [Image.fromarray(sprite[..., c]).resize((GLYPH_PX, GLYPH_PX), Image.Resampling.BOX) for c in range(4)]
+        sprites[kind] = np.stack([np.array(plane, np.float32) for plane in planes], axis=-1).clip(0, 1)
     return sprites
 
 
 @cache
+def rounded_square(side_px: int) -> NDArray[np.float32]:
+    """Alpha of a square with a tile's corners, cut to ``side_px``: [side, side] in 0..1, antialiased."""
+    scale, inset = 8, (TILE_PX - side_px) / 2
+    mask = Image.new("L", (side_px * scale, side_px * scale))
+    corners = (0, 0, *(2 * [side_px * scale - 1]))
+    ImageDraw.Draw(mask).rounded_rectangle(corners, (TILE_RADIUS_PX - inset) * scale, fill=255)
+    small = np.array(mask.resize((side_px, side_px), Image.Resampling.BOX), dtype=np.float32)
+    return small / np.float32(255)
+
+
 def tile_mask() -> NDArray[np.float32]:
     """Alpha of the tile: [30, 30] in 0..1, antialiased."""
-    scale = 8
-    mask = Image.new("L", (TILE_PX * scale, TILE_PX * scale))
-    ImageDraw.Draw(mask).rounded_rectangle((0, 0, *(2 * [TILE_PX * scale - 1])), TILE_RADIUS_PX * scale, fill=255)
-    return np.asarray(mask.resize((TILE_PX, TILE_PX), Image.Resampling.BOX), dtype=np.float32) / 255
+    return rounded_square(TILE_PX)
+
+
+@dataclass(frozen=True)
+class _Sprite:
+    """What it lets through and what it lays over, each [side, side x 3]: rows of one length blend several times faster.
+
+    ``ink`` is in 0..255 and carries its share of the 0.5 that rounds the picture at the end.
+    """
+
+    clear: NDArray[np.float32]
+    ink: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, rgba: NDArray[np.float32]) -> _Sprite:
+        side, alpha = len(rgba), rgba[..., 3:]
+        ink = rgba[..., :3] * np.float32(255) + alpha * np.float32(0.5)
+        return cls(np.repeat(1 - alpha, 3, axis=-1).reshape(side, -1), ink.reshape(side, -1))
 
 
 @cache
-def _tiles() -> dict[str, NDArray[np.float32]]:
+def _sprites() -> dict[str, _Sprite]:
+    """By name, kinds and tile colours alike."""
     alpha = tile_mask()[..., None]
-    return {name: np.concatenate([alpha * np.float32(rgb) / 255, alpha], axis=-1) for name, rgb in TILES.items()}
+    tiles = {
+        name: np.concatenate([alpha * np.array(rgb, np.float32) / 255, alpha], axis=-1) for name, rgb in TILES.items()
+    }
+    return {name: _Sprite.of(rgba) for name, rgba in (tiles | glyphs()).items()}
+
+
+@cache
+def _canvas(name: str, size_px: int) -> NDArray[np.float32]:
+    return np.tile(np.array(CANVASES[name], np.float32) + np.float32(0.5), (size_px, size_px))
 
 
 def draw(scene: Layout, size_px: int = SIZE_PX) -> Pixels:
     """The picture of a layout: uint8 [size, size, 3]."""
-    pixels = np.empty((size_px, size_px, 3), dtype=np.float32)
-    pixels[:] = np.float32(CANVASES[scene.canvas]) / 255
+    rows = _canvas(scene.canvas, size_px).copy()
     for item in scene.objects:  # all tiles first: a jittered tile must not cover a neighbour's glyph
         if item.tile is not None:
-            _blend(pixels, _tiles()[item.tile], item.x, item.y)
+            _blend(rows, _sprites()[item.tile], item.x, item.y)
     for item in scene.objects:
-        _blend(pixels, glyphs()[item.kind], item.x, item.y)
-    return (pixels * 255 + 0.5).astype(np.uint8)
+        _blend(rows, _sprites()[item.kind], item.x, item.y)
+    return rows.astype(np.uint8).reshape(size_px, size_px, 3)
 
 
-def _blend(pixels: NDArray[np.float32], sprite: NDArray[np.float32], x: int, y: int) -> None:
-    """Lay a premultiplied sprite over the pixels, centred on (x, y), clipped at the border."""
-    side, limit = sprite.shape[0], pixels.shape[0]
+def _blend(rows: NDArray[np.float32], sprite: _Sprite, x: int, y: int) -> None:
+    """Lay a sprite over the pixels, [size, size x 3], centred on (x, y), clipped at the border."""
+    side, limit = len(sprite.ink), len(rows)
     left, top = x - side // 2, y - side // 2
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, limit), min(top + side, limit)
-    part = sprite[y0 - top : y1 - top, x0 - left : x1 - left]
-    region = pixels[y0:y1, x0:x1]
-    region *= 1 - part[..., 3:]
-    region += part[..., :3]
+    part = slice(y0 - top, y1 - top), slice(3 * (x0 - left), 3 * (x1 - left))
+    region = rows[y0:y1, 3 * x0 : 3 * x1]
+    region *= sprite.clear[part]
+    region += sprite.ink[part]
 
 
 def render(scene: Scene, rng: Generator) -> Pixels:

@@ -6,8 +6,10 @@ whose meaning is held out for the suite are drawn again.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Collection
 
+import numpy as np
 from numpy.random import Generator
 
 from tdm_core.scenes.grammar import CANVASES, KINDS, TILES, Group, Meaning, Relation, Scene, meaning
@@ -19,7 +21,7 @@ _KINDS, _TILES, _CANVASES, _RELATIONS = tuple(KINDS), tuple(TILES), tuple(CANVAS
 def sample_scene(rng: Generator, held_out: Collection[Meaning] = frozenset()) -> Scene:
     """One scene that is not in ``held_out``."""
     while True:
-        scene = _MAKERS[rng.choice(len(_MAKERS), p=_WEIGHTS)](rng)
+        scene = _MAKERS[bisect_right(_CUMULATIVE, rng.random())](rng)
         if meaning(scene) not in held_out:
             return scene
 
@@ -87,3 +89,4 @@ _MAKERS: tuple[Callable[[Generator], Scene], ...] = (
     _mixed,
 )
 _WEIGHTS = (0.08, 0.20, 0.14, 0.10, 0.20, 0.18, 0.10)
+_CUMULATIVE = (np.cumsum(_WEIGHTS) / sum(_WEIGHTS)).tolist()  # rng.choice(p=...) draws the same, ten times slower
