@@ -7,8 +7,9 @@ A ``TDM_`` variable that nothing reads is refused, since a misspelt folder would
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from tdm_core.errors import ConfigError
@@ -17,25 +18,57 @@ PREFIX = "TDM_"
 READ_ELSEWHERE = {"TDM_REQUIRE_ALL"}  # read by the tests alone
 
 
+def _folder(text: str) -> Path:
+    path = Path(text).expanduser()
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{text!r} is a file; name a folder")
+    return path
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
+        raise ValueError(f"{text!r} is not auto, cpu, mps, cuda or cuda:N")
+    return text
+
+
+def _threads(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,3}", text):
+        raise ValueError(f"{text!r} is not a number of threads from 1 to 9999")
+    return int(text)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What a user may change without touching code."""
 
-    data_dir: Path = Path("data")
+    data_dir: Path = field(default=Path("data"), metadata={"parse": _folder})
     """Holds the database, the study's media and logs; nothing is written anywhere else."""
 
-    presets: Path | None = None
+    presets: Path | None = field(default=None, metadata={"parse": _folder})
     """A folder of further preset files, read after ``assets/presets``."""
+
+    device: str = field(default="auto", metadata={"parse": _device})
+    """Where models run: auto (the best there is), cpu, mps, cuda or cuda:N."""
+
+    threads: int | None = field(default=None, metadata={"parse": _threads})
+    """CPU threads of one network evaluation; unset: all cores."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
         """Read the process's environment.
 
         Raises:
-            ConfigError: if a ``TDM_`` variable is unknown; the message lists the known ones.
+            ConfigError: if a ``TDM_`` variable is unknown or has a wrong value; the message names it.
         """
-        known = {PREFIX + field.name.upper(): field.name for field in fields(cls)}
+        known = {PREFIX + each.name.upper(): each for each in fields(cls)}
         for name in environ:
             if name.startswith(PREFIX) and name not in known and name not in READ_ELSEWHERE:
                 raise ConfigError(f"environment: unknown variable {name}; known here: {', '.join(known)}")
-        return cls(**{field: Path(environ[name]).expanduser() for name, field in known.items() if environ.get(name)})
+        values = {}
+        for name, each in known.items():
+            if text := environ.get(name):
+                try:
+                    values[each.name] = each.metadata["parse"](text)
+                except ValueError as error:
+                    raise ConfigError(f"environment: {name}: {error}") from None
+        return cls(**values)

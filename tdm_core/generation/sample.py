@@ -7,6 +7,7 @@ This is also the one home of what a prompt, a seed, a step count and a guidance 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -111,9 +112,7 @@ Sampler = Callable[[SampleRequest], Iterator[Progress | Sample]]
 
 def finish(events: Iterable[Progress | Sample]) -> Sample:
     """Run to the end and return the sample, which is the last event."""
-    last = None
-    for last in events:
-        pass
+    last = deque(events, maxlen=1).pop()
     assert isinstance(last, Sample), "a sampler ends with its sample"
     return last
 

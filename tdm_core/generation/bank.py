@@ -1,0 +1,247 @@
+"""The study's bank: pairs made before anybody votes, so that no side can be told by its time.
+
+Each pair is a folder of an opaque name: ``pair.json`` and one packed picture for each way round. It is written under
+a hidden name, brought to the disk and then renamed, so a folder that can be seen is whole. Seeds are secret: with
+public weights, whoever knows prompt and seed can make an arm's picture again and recognise it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tdm_core.errors import ConfigError, RequestError, StorageError, StudyError
+from tdm_core.generation.media import decode_png, write_whole
+from tdm_core.generation.packed import pack_pair
+from tdm_core.generation.sample import MAX_SEED, Role, Sample, Sampler, SampleRequest, check_prompt
+from tdm_core.toml_config import from_mapping
+
+ARMS = (Role.STUDENT, Role.TEACHER)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BankPair:
+    """``pair.json``: what was made, and the SHA-256 of the packed picture for each arm that may lie left."""
+
+    id: str
+    preset: str
+    prompt: str
+    seed: int
+    kind: str
+    width: int  # of one side, in pixels
+    height: int
+    noise_sha256: str
+    samplers: dict[str, dict[str, Any]]  # arm -> steps, nfe, guidance_scale, scheduler
+    sha256_by_left_arm: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BankProgress:
+    pairs: int
+    target: int
+
+
+class Bank:
+    """The finished pairs of one preset under ``root``; new ones appear as they are made."""
+
+    def __init__(self, root: Path, *, preset: str) -> None:
+        self._root, self._preset = root, preset
+        self._read: dict[str, BankPair] = {}  # a pair never changes once it can be seen
+
+    def pairs(self) -> list[BankPair]:
+        """Raises `StorageError` if the folder cannot be read or a pair in it is damaged."""
+        with _disk_errors(self._root):
+            names = sorted(path.name for path in self._root.glob("[!.]*") if path.is_dir())
+            self._read = {name: self._read.get(name) or _read_pair(self._root / name) for name in names}
+        return [pair for pair in self._read.values() if pair.preset == self._preset]
+
+    def packed(self, pair_id: str, left_arm: str) -> bytes:
+        """Both sides as one PNG, ``left_arm`` left.
+
+        Raises:
+            StorageError: if the pair is gone or its file is not what was written.
+        """
+        with _disk_errors(self._root):
+            pair = self._read.get(pair_id) or _read_pair(self._root / pair_id)
+            content = _file(self._root / pair_id, left_arm).read_bytes()
+        if hashlib.sha256(content).hexdigest() != pair.sha256_by_left_arm[left_arm]:
+            raise StorageError(f"{self._root / pair_id}: damaged; delete this folder, another pair will be made")
+        return content
+
+
+def build_bank(
+    root: Path, *, preset: str, prompts: Sequence[str], sample: Sampler, pairs: int = 40
+) -> Iterator[BankProgress]:
+    """Make pairs until the bank has ``pairs`` of them, yielding at every step of a sampler, so that it can be stopped.
+
+    Prompts are used evenly. A later call goes on where this one stopped; two processes take turns, pair by pair.
+
+    Raises:
+        ConfigError: without prompts.
+        StorageError: if the folder cannot be written.
+        StudyError: if the two arms' samples cannot be compared blindly.
+    """
+    if not prompts:
+        raise ConfigError("a bank needs prompts, and the list is empty")
+    bank = Bank(root, preset=preset)
+    with _disk_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+    yield (progress := BankProgress(pairs=len(bank.pairs()), target=pairs))
+    while progress.pairs < pairs:
+        with _only_builder(root):
+            made = bank.pairs()  # another process may have made some meanwhile
+            if len(made) < pairs:
+                used = Counter(pair.prompt for pair in made)
+                for _ in _make_pair(root, preset, min(prompts, key=used.__getitem__), sample):
+                    yield BankProgress(pairs=len(made), target=pairs)
+        yield (progress := BankProgress(pairs=len(bank.pairs()), target=pairs))
+
+
+def check_bank(root: Path) -> list[str]:
+    """What is wrong with the bank's pairs, one line each; empty if all is well."""
+    with _disk_errors(root):
+        folders = sorted(path for path in root.glob("[!.]*") if path.is_dir())
+    problems = (_problem(folder) for folder in folders)
+    return [f"{folder}: {problem}" for folder, problem in zip(folders, problems, strict=True) if problem]
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The prompts of a file, one per line; lines that start with ``#`` are not prompts.
+
+    Raises:
+        ConfigError: if the file cannot be read, holds no prompt, or one that cannot be used.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as text: {error}") from None
+    prompts = {number: line.strip() for number, line in enumerate(lines, 1) if line.strip() and line[0] != "#"}
+    for number, prompt in prompts.items():
+        try:
+            check_prompt(prompt)
+        except RequestError as error:
+            raise ConfigError(f"{path}, line {number}: {error}") from None
+    if not prompts:
+        raise ConfigError(f"{path}: no prompts; write one per line")
+    return list(prompts.values())
+
+
+def _make_pair(root: Path, preset: str, prompt: str, sample: Sampler) -> Iterator[None]:
+    seed = secrets.randbelow(MAX_SEED + 1)
+    samples: dict[str, Sample] = {}
+    for arm in ARMS:
+        for event in sample(SampleRequest(preset=preset, role=arm, prompt=prompt, seed=seed)):
+            if isinstance(event, Sample):
+                samples[arm.value] = event
+            yield
+    _refuse_unequal(samples)
+    with _disk_errors(root):
+        _write_pair(root, preset, prompt, seed, samples)
+
+
+def _refuse_unequal(samples: dict[str, Sample]) -> None:
+    first, second = samples.values()
+    if first.kind != "image" or second.kind != "image":
+        raise StudyError("The blind study shows pictures only; choose a preset whose media are images.")
+    if first.media.shape != second.media.shape or first.noise_sha256 != second.noise_sha256:
+        raise StudyError("Both arms must have one size and start from one noise, or their look gives them away.")
+
+
+def _write_pair(root: Path, preset: str, prompt: str, seed: int, samples: dict[str, Sample]) -> None:
+    name = secrets.token_hex(16)
+    draft = root / f".{name}"
+    draft.mkdir()
+    digests = {}
+    for left, right in (ARMS, ARMS[::-1]):
+        content = pack_pair(samples[left].media, samples[right].media)
+        write_whole(_file(draft, left), content)
+        digests[left.value] = hashlib.sha256(content).hexdigest()
+    height, width, _ = samples[ARMS[0]].media.shape
+    pair = BankPair(
+        id=name,
+        preset=preset,
+        prompt=prompt,
+        seed=seed,
+        kind="image",
+        width=width,
+        height=height,
+        noise_sha256=samples[ARMS[0]].noise_sha256,
+        samplers={arm: _sampler(sample) for arm, sample in samples.items()},
+        sha256_by_left_arm=digests,
+    )
+    write_whole(draft / "pair.json", json.dumps(asdict(pair), indent=1).encode())
+    _to_disk(draft)
+    draft.rename(root / name)
+    _to_disk(root)
+
+
+def _sampler(sample: Sample) -> dict[str, Any]:
+    return {name: getattr(sample, name) for name in ("steps", "nfe", "guidance_scale", "scheduler")}
+
+
+def _read_pair(folder: Path) -> BankPair:
+    try:
+        values = json.loads((folder / "pair.json").read_text(encoding="utf-8"))
+        pair = from_mapping(BankPair, values, where=str(folder))
+    except (FileNotFoundError, ValueError, ConfigError) as error:
+        raise StorageError(f"{folder}: no whole pair ({error}); delete this folder, another will be made") from error
+    if pair.id != folder.name or set(pair.sha256_by_left_arm) != set(ARMS):
+        raise StorageError(f"{folder}: not this pair's folder; delete it, another pair will be made")
+    return pair
+
+
+def _problem(folder: Path) -> str | None:
+    try:
+        pair = _read_pair(folder)
+        bank = Bank(folder.parent, preset=pair.preset)
+        one_way, other_way = (bank.packed(pair.id, arm) for arm in ARMS)
+    except StorageError as error:
+        return str(error)
+    pictures = [decode_png(content) for content in (one_way, other_way)]
+    if any(picture.shape != (pair.height, 2 * pair.width, 3) for picture in pictures):
+        return "the pictures are not of the size that pair.json says"
+    if len(one_way) != len(other_way) or not np.array_equal(np.roll(pictures[0], pair.width, axis=1), pictures[1]):
+        return "the two ways round are not the same two pictures"
+    return None
+
+
+def _file(folder: Path, left_arm: str) -> Path:
+    return folder / f"{left_arm}_left.png"
+
+
+@contextmanager
+def _only_builder(root: Path) -> Iterator[None]:
+    """Wait for other builders of this bank, then clear what a killed one left half-done."""
+    with _disk_errors(root), (root / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for draft in root.glob(".*/"):
+            shutil.rmtree(draft)
+        yield
+
+
+@contextmanager
+def _disk_errors(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{error.filename or root}: {error.strerror}; free space or name another folder") from error
+
+
+def _to_disk(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

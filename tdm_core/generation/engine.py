@@ -1,0 +1,281 @@
+"""The engine: one sample of one role, with honest clocks.  The only file of generation that needs torch.
+
+Torch and diffusers are imported when the first weights are loaded, so that a page can start without them.
+
+What is fair, and why it holds:
+
+* Every side starts from the same noise: float32, drawn for each sample by its own CPU generator from the seed alone.
+* ``seconds`` runs from text to pixels with nothing else on the device: one run holds it at a time
+  (`running.Device`; one for all presets, stricter than one for each base, since bases share cores and clocks).
+* The first run of each kind is preceded by an untimed warm-up; previews are taken out of every clock.
+* Network evaluations are counted where they happen, in a hook on the denoiser.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tdm_core.errors import ConfigError, PresetError, SamplingError
+from tdm_core.generation.plan import Plan, make_plan
+from tdm_core.generation.presets import STOCK_LORA_FILE, Preset
+from tdm_core.generation.running import Device
+from tdm_core.generation.sample import Progress, Role, Sample, SampleRequest
+from tdm_core.generation.watch import Watch
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+    from tdm_core.backbones.base import OnStep
+    from tdm_core.backbones.system import System
+
+PREVIEWS = 5
+"""A teacher's run is cut into so many equal parts; what its latents decode to is shown between them."""
+
+Emit = Callable[[Progress], None]
+
+
+class Engine:
+    """Makes samples of the given presets on one device; records nothing."""
+
+    def __init__(self, presets: Mapping[str, Preset], *, device: str = "auto", threads: int | None = None) -> None:
+        """
+        Args:
+            device: auto (the best there is), cpu, mps, cuda or cuda:N.
+            threads: CPU threads of one network evaluation; all cores if ``None``.
+        """
+        self.presets = presets
+        self._device_name = device
+        self._threads = threads
+        self._device = Device()
+        self._loading = threading.Lock()
+        self._systems: dict[str, System] = {}
+        self._warm: set[tuple[str, bool, bool, int]] = set()
+
+    def sample(self, request: SampleRequest, *, previews: bool = True) -> Iterator[Progress | Sample]:
+        """Make one sample: ``Progress`` at the start and after each step, then the ``Sample``.
+
+        Closing the generator stops the run at its next step and frees the device.  Waiting students go before
+        waiting teachers.
+
+        Raises:
+            PresetError: if there is no such preset, or it names what is not there.
+            LoadError: if its weights are damaged or do not fit.
+            SamplingError: if the run breaks off.
+        """
+        run = self._prepare([request], show_previews=previews and request.role is Role.TEACHER)
+        for event in self._device.stream(partial(self._make, run), urgent=run.student):
+            yield event[0] if isinstance(event, list) else event
+
+    def sample_batch(self, requests: Sequence[SampleRequest]) -> list[Sample]:
+        """Several samples in one batch, each from its own noise: the same pictures as one by one, up to rounding.
+
+        Their clocks are the batch's, divided by its size.
+
+        Raises:
+            ValueError: if the requests differ in anything but prompt and seed; otherwise as `sample`.
+        """
+        run = self._prepare(requests)
+        return self._device.run(partial(self._make, run), urgent=run.student)
+
+    def warm_up(self, preset: str) -> None:
+        """Load a preset and run each role once, untimed, so that its first visitor need not wait.
+
+        Raises:
+            As `sample`.
+        """
+        for role in Role:
+            self.sample_batch([SampleRequest(preset=preset, role=role, prompt="warm-up", seed=0, steps=1)])
+
+    def _prepare(self, requests: Sequence[SampleRequest], *, show_previews: bool = False) -> _Run:
+        name, role = requests[0].preset, requests[0].role
+        preset = self.presets.get(name)
+        if preset is None:
+            raise PresetError(f"no preset {name!r}; there are: {', '.join(self.presets)}")
+        for key, problem in preset.problems().items():
+            if role is Role.STUDENT or not key.startswith("student"):
+                raise PresetError(problem)
+        plan, *others = [make_plan(preset, request) for request in requests]
+        if any(other != plan for other in others) or any(request.preset != name for request in requests):
+            raise ValueError("a batch shares preset, role, steps, guidance and grid")
+        with self._loading:
+            if name not in self._systems:
+                self._systems[name] = self._load(preset)
+            system = self._systems[name]
+            if role is Role.STUDENT and not system.has_student:
+                _add_student(system, preset)
+        return _Run(system=system, preset=preset, plan=plan, requests=requests, show_previews=show_previews)
+
+    def _load(self, preset: Preset) -> System:
+        import torch
+
+        from tdm_core.backbones.base import family, load_pipeline
+        from tdm_core.backbones.system import System
+
+        if self._threads:
+            torch.set_num_threads(self._threads)
+        chosen = family(preset.family)
+        pipeline = load_pipeline(
+            chosen.Pipeline,
+            preset.local(preset.base) or preset.base,
+            dtype=getattr(torch, preset.dtype),
+            device=_choose_device(self._device_name),
+            revision=preset.revision,
+            omit=preset.omit,
+            vae=preset.vae and (preset.local(preset.vae) or preset.vae),
+        )
+        return System(
+            chosen, pipeline, scheduler=preset.teacher.scheduler, scheduler_config=preset.teacher.scheduler_config
+        )
+
+    def _make(self, run: _Run, emit: Emit) -> list[Sample]:
+        emit(run.progress(0, 0.0))
+        with _device_errors():
+            if run.kind not in self._warm:
+                run.warm_up()
+                self._warm.add(run.kind)
+            return run.make(emit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """Requests that share a plan, on the system of their preset."""
+
+    system: System
+    preset: Preset
+    plan: Plan
+    requests: Sequence[SampleRequest]
+    show_previews: bool = False
+
+    @property
+    def student(self) -> bool:
+        return self.plan.role is Role.STUDENT
+
+    @property
+    def kind(self) -> tuple[str, bool, bool, int]:
+        """What decides the shapes of the work, and so what has to be warm."""
+        return self.plan.preset, self.student, self.plan.guided, len(self.requests)
+
+    def make(self, emit: Emit) -> list[Sample]:
+        """Text to pixels, timed and counted."""
+        pipeline = self.system.pipeline(student=self.student)
+        noise = self._noise([request.seed for request in self.requests])
+        watch = Watch(getattr(pipeline, self.system.family.DENOISER), synchronize=_synchronizer(pipeline.device))
+
+        def on_step(step: int, latents: Tensor) -> None:
+            seconds = watch.lap()
+            with watch.paused():
+                preview = self.system.family.decode(pipeline, latents[:1])[0] if self._is_preview(step) else None
+            emit(self.progress(step, seconds, preview))
+
+        with watch:
+            latents = self._denoise(noise, steps=self.plan.steps, on_step=on_step)
+            pixels = self.system.family.decode(pipeline, latents)
+        if not latents.isfinite().all():
+            raise SamplingError(
+                f"{self.preset.name}: the picture holds no numbers (NaN).\nTry the preset's dtype float32."
+            )
+        size = len(self.requests)
+        return [
+            Sample(
+                media=pixels[index],
+                kind=self.preset.media,
+                steps=self.plan.steps,
+                nfe=watch.rows // size,
+                guidance_scale=self.plan.guidance_scale,
+                scheduler=type(pipeline.scheduler).__name__,
+                seconds=watch.seconds / size,
+                denoiser_seconds=watch.denoiser_seconds / size,
+                noise_sha256=hashlib.sha256(noise[index].numpy().tobytes()).hexdigest(),
+                sigmas=self.plan.sigmas or (),
+                trained=self.plan.trained,
+            )
+            for index in range(size)
+        ]
+
+    def warm_up(self) -> None:
+        """One step of the same shapes, untimed."""
+        noise = self._noise([0] * len(self.requests))
+        latents = self._denoise(noise, steps=1, on_step=lambda *_: None)
+        self.system.family.decode(self.system.pipeline(student=self.student), latents)
+
+    def progress(self, step: int, seconds: float, preview: np.ndarray | None = None) -> Progress:
+        return Progress(step=step, steps=self.plan.steps, elapsed_seconds=seconds, preview=preview)
+
+    def _denoise(self, noise: Tensor, *, steps: int, on_step: OnStep) -> Tensor:
+        return self.system.family.sample(
+            self.system.pipeline(student=self.student),
+            prompts=[request.prompt for request in self.requests],
+            noise=noise,
+            steps=steps,
+            guidance_scale=self.plan.guidance_scale,
+            sigmas=self.plan.sigmas and self.plan.sigmas[:steps],
+            size=(self.preset.height, self.preset.width),
+            max_sequence_length=self.preset.max_sequence_length,
+            on_step=on_step,
+        )
+
+    def _noise(self, seeds: Sequence[int]) -> Tensor:
+        """Start noise [B, ...], float32 on the CPU; each row depends on its seed alone."""
+        import torch
+
+        size = {"height": self.preset.height, "width": self.preset.width}
+        shape = self.system.family.latent_shape(self.system.pipeline(student=self.student), **size)
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+
+    def _is_preview(self, step: int) -> bool:
+        steps = self.plan.steps
+        return self.show_previews and step < steps and PREVIEWS * step // steps > PREVIEWS * (step - 1) // steps
+
+
+def _add_student(system: System, preset: Preset) -> None:
+    from tdm_core.backbones.base import fetch_file
+
+    settings = preset.student
+    system.add_student(
+        preset.lora_file() or fetch_file(settings.lora, settings.file or STOCK_LORA_FILE),
+        strength=settings.strength,
+        merge=settings.merge,
+        scheduler=settings.scheduler,
+        scheduler_config=settings.scheduler_config,
+    )
+
+
+def _choose_device(name: str) -> str:
+    import torch
+
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
+    if not available[name.partition(":")[0]]:
+        raise ConfigError(f"TDM_DEVICE: {name} is not available to torch {torch.__version__}; leave it at auto")
+    return name
+
+
+def _synchronizer(device: torch.device) -> Callable[[], None]:
+    import torch
+
+    kinds = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}
+    return kinds.get(device.type, lambda: None)
+
+
+@contextmanager
+def _device_errors() -> Iterator[None]:
+    import torch
+
+    try:
+        yield
+    except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's allocator has no class of its own
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise SamplingError(
+                "The device has too little memory for this system.\nStop other programs, or choose a smaller preset."
+            ) from error
+        raise
