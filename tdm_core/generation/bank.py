@@ -224,10 +224,13 @@ def _file(folder: Path, left_arm: str) -> Path:
 @contextmanager
 def _only_builder(root: Path) -> Iterator[None]:
     """Wait for other builders of this bank, then clear what a killed one left half-done."""
-    with _disk_errors(root), (root / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for draft in root.glob(".*/"):
-            shutil.rmtree(draft)
+    with _disk_errors(root):
+        lock = (root / ".lock").open("w")
+    with lock:
+        with _disk_errors(root):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for draft in root.glob(".*/"):
+                shutil.rmtree(draft)
         yield
 
 
