@@ -78,7 +78,7 @@ _RING_PIXELS = 32
 
 @cache
 def _ring(kind: str) -> NDArray[np.bool_]:
-    """Where a tile shows round its glyph: 2 px or more from glyph and rim, or the 32 px furthest from both, [30, 30]."""
+    """Where a tile shows: 2 px or more from glyph and rim, or the 32 px that are furthest from both, [30, 30]."""
     alpha = np.pad(glyphs()[kind][..., 3], (TILE_PX - GLYPH_PX) // 2)
     inside = np.pad(tile_mask() > 0.99, 1)  # the picture goes on where the tile's array ends
     depth = np.minimum(ndimage.distance_transform_edt(alpha < 0.02), ndimage.distance_transform_edt(inside)[1:-1, 1:-1])
