@@ -1,0 +1,187 @@
+"""Trains the teacher of a mini from nothing: flow matching on endless fresh scenes, text encoders included.
+
+What may differ between minis enters as plain callables, so that this file knows no family and no renderer:
+``draw(seed, n)`` gives pictures and captions, ``encode`` turns pictures into latents, ``tokenize`` captions into
+token ids, and the ``network`` maps (noisy latents, time in 0..1, token ids) to a velocity.
+
+The rate stays constant until ``steps - decay_steps`` and then falls linearly to zero, so a run can be prolonged
+from any checkpoint of its constant part: nothing before the decay depends on where it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tdm_core.errors import TrainingError
+
+Draw = Callable[[int, int], tuple[Tensor, list[str]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """Flow matching at ``x_t = (1 - t) x_0 + t noise`` with ``t = sigmoid(N(time_mean, time_std))``."""
+
+    steps: int = 6000
+    decay_steps: int = 2400
+    warmup_steps: int = 100
+    batch_size: int = 96
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    time_mean: float = 0.3
+    time_std: float = 1.0
+    caption_dropout: float = 0.1
+    ema: float = 0.998
+    fresh_share: float = 0.4  # share of scenes in a batch that were never seen before
+    chunk: int = 2048  # scenes encoded at once
+    chunks_kept: int = 6
+    seed: int = 0
+    checkpoint_minutes: float = 4.0
+    threads: int = 2
+
+
+class LatentStream:
+    """Batches from a sliding window of encoded scenes; a pure function of the step, so resuming replays it."""
+
+    def __init__(self, config: PretrainConfig, draw: Draw, encode: Callable[[Tensor], Tensor]) -> None:
+        self.config, self._draw, self._encode = config, draw, encode
+        self._chunks: dict[int, tuple[Tensor, list[str]]] = {}
+
+    def batch(self, step: int) -> tuple[Tensor, list[str]]:
+        """Clean latents [B, C, h, w] and their captions."""
+        config = self.config
+        newest = int(step * config.batch_size * config.fresh_share) // config.chunk
+        window = range(max(0, newest - config.chunks_kept + 1), newest + 1)
+        self._chunks = {index: self._chunks.get(index) or self._make(index) for index in window}
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+        picks = torch.randint(len(window) * config.chunk, (config.batch_size,), generator=generator).tolist()
+        items = [(self._chunks[window[pick // config.chunk]], pick % config.chunk) for pick in picks]
+        return torch.stack([chunk[0][i] for chunk, i in items]), [chunk[1][i] for chunk, i in items]
+
+    def _make(self, index: int) -> tuple[Tensor, list[str]]:
+        pictures, captions = self._draw(index, self.config.chunk)
+        with torch.no_grad():
+            latents = torch.cat([self._encode(part) for part in pictures.split(64)])
+        return latents, captions
+
+
+def learning_rate(step: int, config: PretrainConfig) -> float:
+    """Linear warm-up, constant, linear decay over the last ``decay_steps``."""
+    warm = min(1.0, (step + 1) / config.warmup_steps)
+    left = (config.steps - step) / max(1, config.decay_steps)
+    return config.learning_rate * min(warm, left, 1.0)
+
+
+class Pretrainer:
+    """One run: networks, optimiser, EMA and step, saved and restored as one."""
+
+    def __init__(
+        self,
+        config: PretrainConfig,
+        network: nn.Module,
+        tokenize: Callable[[list[str]], Tensor],
+        stream: LatentStream,
+    ) -> None:
+        self.config, self.network, self.tokenize, self.stream = config, network, tokenize, stream
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            parameters, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay
+        )
+        self.ema = [p.detach().clone() for p in parameters]
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.step, self.seconds, self.parameters = 0, 0.0, parameters
+
+    def train_step(self) -> float:
+        """One optimiser step; returns the loss."""
+        config = self.config
+        latents, captions = self.stream.batch(self.step)
+        size = len(latents)
+        dropped = torch.rand(size, generator=self.generator) < config.caption_dropout
+        captions = ["" if drop else text for text, drop in zip(captions, dropped.tolist(), strict=True)]
+        t = torch.sigmoid(config.time_mean + config.time_std * torch.randn(size, generator=self.generator))
+        noise = torch.randn(latents.shape, generator=self.generator)
+        t_ = t[:, None, None, None]
+        velocity = self.network((1 - t_) * latents + t_ * noise, t, self.tokenize(captions))
+        loss = F.mse_loss(velocity, noise - latents)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, config.clip_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, config)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        torch._foreach_lerp_(self.ema, self.parameters, 1 - min(config.ema, self.step / (self.step + 10)))
+        return loss.item()
+
+    def run(self, folder: Path, report: Callable[[dict[str, float]], None]) -> Iterator[int]:
+        """Train to the end; yields the step after each checkpoint, for whoever wants to look at the EMA weights.
+
+        Raises:
+            TrainingError: if the loss is no longer finite.
+        """
+        self.restore(folder)
+        mark, started, losses = time.monotonic(), time.monotonic() - self.seconds, []
+        while self.step < self.config.steps:
+            losses.append(self.train_step())
+            self.seconds = time.monotonic() - started
+            if losses[-1] != losses[-1]:
+                raise TrainingError(f"step {self.step}: the loss is not finite\nlower learning_rate and resume")
+            if self.step % 50 == 0:
+                report({"step": self.step, "loss": sum(losses) / len(losses), "minutes": self.seconds / 60})
+                losses = []
+            if time.monotonic() - mark > self.config.checkpoint_minutes * 60 or self.step == self.config.steps:
+                self.save(folder)
+                yield self.step
+                mark = time.monotonic()
+                started = mark - self.seconds  # looking at the weights is not training time
+
+    def ema_state(self) -> dict[str, Tensor]:
+        """The network's state dict with the averaged weights."""
+        state = dict(self.network.state_dict())
+        names = [name for name, p in self.network.named_parameters() if p.requires_grad]
+        return state | dict(zip(names, self.ema, strict=True))
+
+    def save(self, folder: Path) -> None:
+        """Write ``checkpoint.pt`` so that a kill leaves the old or the new one, never half of one."""
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "ema": self.ema,
+            "generator": self.generator.get_state(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        with open(folder / "checkpoint.tmp", "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(folder / "checkpoint.tmp", folder / "checkpoint.pt")
+
+    def restore(self, folder: Path) -> None:
+        """Continue exactly where the folder's checkpoint stands; does nothing where there is none."""
+        path = folder / "checkpoint.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for average, saved in zip(self.ema, state["ema"], strict=True):
+            average.copy_(saved)
+        self.generator.set_state(state["generator"])
+        self.step, self.seconds = state["step"], state["seconds"]
+
+
+def append_log(path: Path, row: dict[str, float]) -> None:
+    """One JSON object per line."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")

@@ -1,0 +1,142 @@
+"""Makes a mini teacher from nothing: ``python -m train.mini train/teachers/mini-sd3.toml``.
+
+Two stages, each resumed where it stopped: the autoencoder, then the teacher. Every few minutes the averaged weights
+are written as a stock pipeline to ``<out>/pipeline``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderDC
+from torch import Tensor
+
+from tdm_core.backbones import mini
+from tdm_core.errors import ConfigError, TDMError
+from tdm_core.scenes.grammar import CANVASES, KINDS, TILES, VOCABULARY, caption
+from tdm_core.scenes.render import CELL_PX, CELLS, JITTER_PX, Layout, Pixels, Placed, draw, render
+from tdm_core.scenes.sampling import sample_scene
+from tdm_core.scenes.suite import held_out
+from tdm_core.toml_config import from_toml
+from tdm_core.training import autoencoder, pretrain
+from tdm_core.training.pretrain import LatentStream, Pretrainer, append_log
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiniConfig:
+    """Everything that makes one mini teacher."""
+
+    out: Path
+    autoencoder_shape: mini.AutoencoderShape = field(default_factory=mini.AutoencoderShape)
+    autoencoder: autoencoder.AutoencoderConfig = field(default_factory=autoencoder.AutoencoderConfig)
+    text: mini.TextShape = field(default_factory=mini.TextShape)
+    transformer: mini.TransformerShape = field(default_factory=mini.TransformerShape)
+    training: pretrain.PretrainConfig = field(default_factory=pretrain.PretrainConfig)
+
+
+def to_tensor(pictures: list[Pixels]) -> Tensor:
+    """uint8 pictures to float [N, 3, H, W] in [-1, 1], as autoencoders take them."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def draw_scenes(seed: int, n: int) -> tuple[Tensor, list[str]]:
+    """Scenes of the training distribution and their captions; nothing that the suite asks for."""
+    rng = np.random.default_rng((1, seed))
+    scenes = [sample_scene(rng, held_out()) for _ in range(n)]
+    return to_tensor([render(scene, rng) for scene in scenes]), [caption(scene) for scene in scenes]
+
+
+def draw_crowded(seed: int, n: int) -> Tensor:
+    """Pictures for the autoencoder, crowded with objects: more to learn from per convolution."""
+    rng = np.random.default_rng((2, seed))
+    return to_tensor([draw(_crowded(rng)) for _ in range(n)])
+
+
+def _crowded(rng: np.random.Generator) -> Layout:
+    kinds, tiles, canvases = tuple(KINDS), tuple(TILES), tuple(CANVASES)
+    share = rng.choice([0.3, 1.0])
+    objects = []
+    for row, column in np.ndindex(CELLS, CELLS):
+        if rng.random() < share:
+            dx, dy = rng.integers(-JITTER_PX, JITTER_PX + 1, size=2) + CELL_PX // 2
+            tile = tiles[rng.integers(len(tiles))] if rng.random() < 0.4 else None
+            kind = kinds[rng.integers(len(kinds))]
+            objects.append(Placed(kind=kind, tile=tile, x=column * CELL_PX + int(dx), y=row * CELL_PX + int(dy)))
+    return Layout(objects=tuple(objects), canvas=canvases[rng.integers(len(canvases))])
+
+
+def make_autoencoder(config: MiniConfig) -> AutoencoderDC:
+    """Load the trained autoencoder, or train it."""
+    folder = config.out / "vae"
+    if not folder.exists():
+        torch.manual_seed(config.autoencoder.seed)
+        model = mini.build_autoencoder(config.autoencoder_shape)
+        autoencoder.train(config.autoencoder, model, draw_crowded, _report("autoencoder", config.out))
+        model.save_pretrained(config.out / "vae.part")
+        (config.out / "vae.part").rename(folder)
+    return AutoencoderDC.from_pretrained(folder).eval().requires_grad_(False)
+
+
+def make_teacher(config: MiniConfig, vae: AutoencoderDC) -> None:
+    """Train the text encoders and the transformer; write the pipeline after every checkpoint."""
+    torch.manual_seed(config.training.seed)
+    tokenizer = mini.build_tokenizer(VOCABULARY, config.text.max_tokens)
+    network = mini.SD3Network(
+        mini.build_transformer(config.transformer, config.text, config.autoencoder_shape.latent_channels),
+        (mini.build_text_encoder(config.text, tokenizer), mini.build_text_encoder(config.text, tokenizer)),
+    )
+
+    def tokenize(captions: list[str]) -> Tensor:
+        return tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
+
+    stream = LatentStream(config.training, draw_scenes, lambda pictures: vae.encode(pictures).latent)
+    trainer = Pretrainer(config.training, network, tokenize, stream)
+    for _ in trainer.run(config.out / "teacher", _report("teacher", config.out)):
+        trained = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        network.load_state_dict(trainer.ema_state())
+        pipeline = mini.assemble(network.transformer, vae, (network.text_encoder, network.text_encoder_2), tokenizer)
+        _replace(config.out / "pipeline", pipeline.save_pretrained)
+        network.load_state_dict(trained)
+
+
+def _replace(folder: Path, save) -> None:
+    """Save beside ``folder`` and swap, so that a reader never sees half a pipeline."""
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    save(part)
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
+
+
+def _report(stage: str, out: Path):
+    def report(row: dict[str, float]) -> None:
+        append_log(out / f"{stage}.jsonl", row)
+        print(stage, "  ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
+
+    return report
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m train.mini", description=__doc__)
+    parser.add_argument("config", type=Path, help="a file of train/teachers/")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="override one key of the file")
+    options = parser.parse_args(arguments)
+    try:
+        config = from_toml(MiniConfig, options.config, options.set)
+        config.out.mkdir(parents=True, exist_ok=True)
+        torch.set_num_threads(config.training.threads)
+        make_teacher(config, make_autoencoder(config))
+    except TDMError as error:
+        print(error, file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
