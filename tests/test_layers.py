@@ -59,7 +59,7 @@ LAYERS = {
         others="gradio starlette itsdangerous numpy PIL",
     ),
 }
-ENTRY_POINTS = {"__main__"}  # they parse, wire and start
+ENTRY_POINTS = {"__main__", "commands", "wiring"}  # they parse, wire and start
 
 
 def imported_names(tree: ast.AST, package: str) -> Iterator[str]:
@@ -111,7 +111,7 @@ def core_modules() -> list[tuple[str, Path]]:
     for path in sorted(CORE.rglob("*.py")):
         parts = path.relative_to(CORE).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        if name and name not in ENTRY_POINTS:
+        if name and name.split(".")[0] not in ENTRY_POINTS:
             found.append((name, path))
     return found
 
