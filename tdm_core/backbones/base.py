@@ -67,6 +67,7 @@ class Family(Protocol):
 
 def family(name: str) -> Family:
     """The family of that name (``sd3``)."""
+    _quiet_libraries()  # before the import, which would already print
     return cast(Family, import_module(f"tdm_core.backbones.{name}"))
 
 
@@ -90,9 +91,8 @@ def load_pipeline(
     Raises:
         LoadError: if the base is missing, gated, incomplete or of another family.
     """
-    _quiet_libraries()
     if Path(base).is_dir():
-        _check_folder(Path(base), omit)
+        check_folder(Path(base), omit)
     parts: dict[str, Any] = dict.fromkeys(omit)
     try:
         if vae:
@@ -175,7 +175,12 @@ def _quiet_libraries() -> None:
         library.disable_progress_bar()
 
 
-def _check_folder(folder: Path, omit: Iterable[str]) -> None:
+def check_folder(folder: Path, omit: Iterable[str] = ()) -> None:
+    """Are all parts of a pipeline there, and whole?  Reads headers only.
+
+    Raises:
+        LoadError: names the part and the cure.
+    """
     index = folder / "model_index.json"
     if not index.is_file():
         raise LoadError(f"{folder}: has no model_index.json, so it is no pipeline of diffusers, or half of one.")
