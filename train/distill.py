@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
@@ -32,9 +38,12 @@ from tdm_core.scenes.sampling import sample_scene
 from tdm_core.scenes.suite import held_out
 from tdm_core.training.config import DistillConfig
 from tdm_core.training.distillation import distil
+from tdm_core.training.estimate import estimate
 from tdm_core.training.export import Provenance, export_student
 from tdm_core.training.prompts import digest, draw_from_list, read_prompts
 from tdm_core.training.trainer import StepReport, Trainer
+
+QUIET_SECONDS = 30
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,33 +55,26 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     try:
-        distil_from_command_line(arguments)
+        return _distil(arguments)
     except ConfigError as error:
         return _fail(error, 2)
     except (TDMError, OSError) as error:
         return _fail(error, 1)
-    except KeyboardInterrupt:
-        return _fail("stopped; the last checkpoint is whole.\nContinue with --resume.", 1)
-    return 0
 
 
-def distil_from_command_line(arguments: Sequence[str] | None) -> None:
+def _distil(arguments: Sequence[str] | None) -> int:
     options = _parse(arguments)
     config = DistillConfig.read(options.config, options.set)
     print(json.dumps({**config.tables(), "hash": config.hash}, indent=1))
     if options.dry_run:
-        return
+        print(json.dumps(asdict(estimate(config, sd3_training.network_shape(config.base.path))), indent=1))
+        return 0
     torch.set_num_threads(config.run.threads)
     prompts = load_prompts(config)
     backbone = load_backbone(config)
     trainer = Trainer(config, backbone, draw_from_list(backbone, prompts))
-    with tqdm(total=config.optimiser.iterations, unit="it", dynamic_ncols=True) as bar:
-
-        def report(row: StepReport) -> None:
-            bar.update(row.step - bar.n)
-            bar.set_postfix(fake=f"{row.fake_loss:.3f}", gap=f"{row.disagreement:.3f}", refresh=False)
-
-        distil(
+    with _progress(config.optimiser.iterations) as report, _stop_signals() as stop:
+        finished = distil(
             config,
             trainer,
             prompts_digest=digest(prompts),
@@ -80,9 +82,59 @@ def distil_from_command_line(arguments: Sequence[str] | None) -> None:
             allow_change=options.allow_change,
             report=report,
             show=lambda step, pictures: save_grid(config.run.folder / "previews" / f"step-{step:06d}.png", pictures),
+            stop=stop,
         )
+    if not finished:
+        return _fail(f"stopped after step {trainer.step}, which is saved.\nContinue with --resume.", 1)
     path = export_student(config, backbone, trainer.ema, trainer.nodes, provenance(trainer, config, len(prompts)))
     print(f"wrote {path} after {trainer.step} iterations, {trainer.seconds / 60:.1f} minutes")
+    return 0
+
+
+@contextmanager
+def _progress(iterations: int) -> Iterator[Callable[[StepReport], None]]:
+    """A bar on a terminal; elsewhere a line every half minute."""
+    if not sys.stderr.isatty():
+        told = [-math.inf]
+
+        def tell(row: StepReport) -> None:
+            if time.monotonic() - told[0] > QUIET_SECONDS or row.step == iterations:
+                told[0] = time.monotonic()
+                rate = 1 / row.seconds
+                print(f"step {row.step}/{iterations} {_figures(row)} {rate:.2f} it/s", flush=True)
+
+        yield tell
+        return
+    with tqdm(total=iterations, unit="it", dynamic_ncols=True) as bar:
+
+        def draw(row: StepReport) -> None:
+            bar.set_postfix_str(_figures(row), refresh=False)
+            bar.update(row.step - bar.n)
+
+        yield draw
+
+
+def _figures(row: StepReport) -> str:
+    return f"fake {row.fake_loss:.3f} gap {row.disagreement:.3f} distance {row.teacher_distance:.3f}"
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C or SIGTERM end the run after its iteration, whole; a second one ends the process."""
+    asked = threading.Event()
+    previous = {}
+
+    def ask(number: int, _: object) -> None:
+        asked.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous[number] = signal.signal(number, ask)
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def load_prompts(config: DistillConfig) -> tuple[str, ...]:

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import StableDiffusion3Pipeline
+from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from tdm_core.backbones import sd3
 from tdm_core.backbones.adapters import LoraRoles, NetworkRole
 from tdm_core.backbones.trainable import Conditioning
 from tdm_core.diffusion.noise import flow_matching
 from tdm_core.diffusion.prediction import PredictionType
+from tdm_core.errors import LoadError
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 """The name that stock ``load_lora_weights(folder)`` looks for."""
@@ -95,7 +96,7 @@ class SD3Training:
 
 
 def _plain(lora_config: dict[str, object]) -> dict[str, object]:
-    """PEFT's configuration with sets as sorted lists, so that equal weights give equal files."""
+    """PEFT's configuration with sets as sorted lists: JSON has no sets, and an order of hashes would change."""
     return {key: sorted(value) if isinstance(value, set) else value for key, value in lora_config.items()}
 
 
@@ -104,3 +105,19 @@ def _add_metadata(path: Path, metadata: Mapping[str, str]) -> None:
     with safe_open(path, framework="pt") as file:
         stock = file.metadata()
     save_file(load_file(path), path, metadata={**stock, **metadata})
+
+
+def network_shape(base: str) -> nn.Module:
+    """The base's network without weights, on the meta device, from its configuration file.
+
+    Raises:
+        LoadError: if the base is not a folder with a transformer.
+    """
+    try:
+        config = SD3Transformer2DModel.load_config(Path(base) / "transformer", local_files_only=True)
+    except OSError:
+        raise LoadError(
+            f"{base}: has no transformer/config.json on this machine, so nothing can be estimated"
+        ) from None
+    with torch.device("meta"):
+        return SD3Transformer2DModel.from_config(config)

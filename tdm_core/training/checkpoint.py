@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import random
 import shutil
 from collections.abc import Mapping
@@ -54,8 +55,9 @@ def load(path: Path, about: Mapping[str, Any], *, allow_other: bool) -> dict[str
     try:
         stored = json.loads((path / ABOUT).read_text())
         state: dict[str, Any] = torch.load(path / STATE, map_location="cpu", weights_only=True)
-    except (OSError, ValueError, RuntimeError, EOFError) as error:
-        raise TrainingError(f"{path}: cannot be read ({error}); delete it to resume from the one before") from error
+    except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:100]
+        raise TrainingError(f"{path}: cannot be read: {reason}\nDelete it to resume from the one before.") from error
     differing = [key for key, value in about.items() if stored.get(key) != value]
     if differing and not allow_other:
         key = differing[0]

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from tdm_core.diffusion.trajectory import time_nodes
 from tdm_core.toml_config import from_toml
 
 
@@ -178,6 +179,14 @@ class DistillConfig:
     optimiser: OptimiserConfig
     run: RunConfig
     export: ExportConfig
+
+    def __post_init__(self) -> None:
+        nodes = time_nodes(self.trajectory.steps, self.trajectory.shift).clamp(max=self.objective.latest)
+        shortest = float(-nodes.diff().max())
+        _require(
+            self.objective.margin < shortest,
+            f"objective.margin {self.objective.margin} leaves nothing of the shortest segment ({shortest:.3f})",
+        )
 
     @classmethod
     def read(cls, path: Path, overrides: Sequence[str] = ()) -> DistillConfig:

@@ -40,7 +40,8 @@ def distil(
     allow_change: bool = False,
     report: Callable[[StepReport], None] = lambda row: None,
     show: Callable[[int, np.ndarray], None] | None = None,
-) -> None:
+    stop: Callable[[], bool] = lambda: False,
+) -> bool:
     """Train to the recipe's last iteration, from the start or from the newest checkpoint.
 
     Args:
@@ -50,6 +51,10 @@ def distil(
         report: is told of every iteration.
         show: is given the step and previews uint8 [rows, columns, H, W, 3]: guided teacher at full steps, guided
             teacher on the student's nodes, student; same noise in each column.
+        stop: is asked after every iteration; True ends the run with a checkpoint.
+
+    Returns:
+        Whether the run has reached its last iteration.
 
     Raises:
         TrainingError: if the folder holds another run, or the run cannot go on.
@@ -75,21 +80,18 @@ def distil(
 
     saved = time.monotonic()
     with (run.folder / LOG).open("a", encoding="utf-8") as log:
-        try:
-            while trainer.step < config.optimiser.iterations:
-                row = trainer.train_step()
-                log.write(json.dumps(asdict(row)) + "\n")
-                log.flush()
-                report(row)
-                if time.monotonic() - saved > run.checkpoint_minutes * 60:
-                    save()
-                    saved = time.monotonic()
-                if previews and show and trainer.step % run.preview_every == 0:
-                    show(trainer.step, previews.draw())
-        except KeyboardInterrupt:
-            save()  # between two iterations or inside one: the state is that of the last whole update of each role
-            raise
+        while trainer.step < config.optimiser.iterations and not stop():
+            row = trainer.train_step()
+            log.write(json.dumps(asdict(row)) + "\n")
+            log.flush()
+            report(row)
+            if time.monotonic() - saved > run.checkpoint_minutes * 60:
+                save()
+                saved = time.monotonic()
+            if previews and show and trainer.step % run.preview_every == 0:
+                show(trainer.step, previews.draw())
     save()
+    return trainer.step >= config.optimiser.iterations
 
 
 class Previews:

@@ -1,0 +1,72 @@
+"""Checkpoints are whole or absent."""
+
+import random
+
+import pytest
+import torch
+
+from tdm_core.errors import TrainingError
+from tdm_core.training import checkpoint
+
+ABOUT = {"config_hash": "abc"}
+
+
+def save(folder, step, *, keep=5):
+    return checkpoint.save(folder, {"step": step, "weights": torch.full((2,), float(step))}, ABOUT, keep=keep)
+
+
+def load(path):
+    return checkpoint.load(path, ABOUT, allow_other=False)
+
+
+def test_a_checkpoint_gives_back_what_was_saved(tmp_path):
+    state = load(save(tmp_path, 7))
+    assert state["step"] == 7 and torch.equal(state["weights"], torch.full((2,), 7.0))
+
+
+def test_random_states_are_given_back(tmp_path):
+    path = save(tmp_path, 1)
+    expected = torch.rand(2).tolist(), random.random()
+    load(path)
+    assert (torch.rand(2).tolist(), random.random()) == expected
+
+
+def test_only_the_newest_are_kept(tmp_path):
+    for step in (5, 50, 500):
+        save(tmp_path, step, keep=2)
+    assert [path.name for path in checkpoint.complete(tmp_path)] == ["step-000050", "step-000500"]
+
+
+def test_a_write_that_fails_leaves_the_checkpoint_before_it(tmp_path, monkeypatch):
+    save(tmp_path, 1)
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="No space left"):
+        save(tmp_path, 2)
+    assert [path.name for path in checkpoint.complete(tmp_path)] == ["step-000001"]
+    monkeypatch.undo()
+    save(tmp_path, 2)
+    assert {path.name for path in tmp_path.iterdir()} == {"step-000001", "step-000002"}
+
+
+def test_a_damaged_checkpoint_says_so(tmp_path):
+    path = save(tmp_path, 1)
+    state = path / checkpoint.STATE
+    state.write_bytes(state.read_bytes()[:100])
+    with pytest.raises(TrainingError, match="cannot be read"):
+        load(path)
+
+
+def test_no_code_is_run_from_a_checkpoint(tmp_path):
+    path = save(tmp_path, 1)
+
+    class Evil:
+        def __reduce__(self):
+            return (print, ("run",))
+
+    torch.save({"step": 1, "evil": Evil()}, path / checkpoint.STATE)
+    with pytest.raises(TrainingError, match="cannot be read"):
+        load(path)

@@ -1,0 +1,48 @@
+"""Recipes: what is refused, what the hash covers, and that the committed ones are whole."""
+
+from pathlib import Path
+
+import pytest
+
+from tdm_core.errors import ConfigError
+from tdm_core.training.config import DistillConfig
+from tests.training.recipes import recipe
+
+RECIPES = sorted((Path(__file__).parents[2] / "train" / "configs").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_committed_recipes_can_be_read(path):
+    config = DistillConfig.read(path)
+    assert config.title == path.stem
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"optimiser": {"learning_rate": 1.0}}, r"optimiser: unknown key 'learning_rate'"),
+        ({"objective": {"guidance_scale": 0.5}}, r"guidance_scale must be at least 1, got 0.5"),
+        ({"objective": {"fake_target": "best"}}, r"fake_target: 'best' is not one of 'unbiased', 'published'"),
+        ({"objective": {"margin": 0.99}}, r"margin < latest"),
+        ({"trajectory": {"steps": 0}}, r"trajectory.steps must lie in 1-16, got 0"),
+        ({"trajectory": {"steps": 4, "shift": 1.0}, "objective": {"margin": 0.24}}, r"shortest segment"),
+        ({"lora": {"rank": 0}}, r"lora.rank must be at least 1"),
+        ({"lora": {"targets": []}}, r"lora.targets is empty"),
+        ({"optimiser": {"batch_size": 0}}, r"batch_size must be at least 1"),
+        ({"optimiser": {"decay_share": 1.5}}, r"decay_share must lie in 0-1"),
+        ({"prompts": {"scenes": 5}}, r"either a file or a number of scenes"),
+        ({"run": {"threads": 0}}, r"run.threads must be at least 1"),
+    ],
+    ids=str,
+)
+def test_values_out_of_range_are_refused_by_name(tmp_path, tables, message):
+    with pytest.raises(ConfigError, match=message):
+        recipe(tmp_path, **tables)
+
+
+def test_the_hash_changes_with_what_changes_the_student_and_with_nothing_else(tmp_path):
+    first = recipe(tmp_path).hash
+    assert recipe(tmp_path, run={"threads": 2, "checkpoint_minutes": 1.0}, title="other").hash == first
+    assert recipe(tmp_path, export={"folder": "elsewhere"}).hash == first
+    for tables in ({"seed": 1}, {"optimiser": {"fake_lr": 1e-4}}, {"objective": {"guidance_scale": 2.0}}):
+        assert recipe(tmp_path, **tables).hash != first

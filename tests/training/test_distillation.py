@@ -1,0 +1,102 @@
+"""A whole run: resumed to the bit, refused when it does not fit, logged without doubles."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from tdm_core.errors import TrainingError
+from tdm_core.training.distillation import distil
+from tests.training.recipes import recipe, tiny_trainer
+
+
+def run(config, *, until=None, prompts="abc", **options):
+    """Train in a fresh process's stead; asked to stop after step ``until``."""
+    trainer = tiny_trainer(config)
+    finished = distil(config, trainer, prompts_digest=prompts, stop=lambda: trainer.step == until, **options)
+    assert finished == (until is None)
+    return trainer
+
+
+def rows(config):
+    lines = (config.run.folder / "log.jsonl").read_text().splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
+
+
+def tensors(value):
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from tensors(inner)
+
+
+def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_path):
+    whole, halved = (recipe(tmp_path / name) for name in ("whole", "halved"))
+    uninterrupted = run(whole)
+    run(halved, until=3)
+    torch.manual_seed(123)  # another process would have other global random states
+    resumed = run(halved, resume=True)
+    assert resumed.step == uninterrupted.step == 6
+    pairs = list(zip(tensors(uninterrupted.state()), tensors(resumed.state()), strict=True))
+    assert len(pairs) > 100
+    assert all(torch.equal(one, other) for one, other in pairs)
+    assert rows(whole) == rows(halved)
+
+
+def test_rows_after_the_checkpoint_are_written_once(tmp_path):
+    config = recipe(tmp_path)
+    run(config, until=2)
+    with (config.run.folder / "log.jsonl").open("a") as log:  # a kill -9 after step 3, and in the middle of a row
+        log.write('{"step": 3, "student_loss": 0.1}\n{"step": 4, "stud')
+    run(config, resume=True)
+    assert [row["step"] for row in rows(config)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_resuming_where_there_is_nothing_starts_anew(tmp_path):
+    assert run(recipe(tmp_path), resume=True).step == 6
+
+
+def test_a_finished_run_is_not_overwritten(tmp_path):
+    config = recipe(tmp_path)
+    run(config)
+    with pytest.raises(TrainingError, match=r"holds a run already, at step-000006"):
+        run(config)
+
+
+def test_a_checkpoint_of_another_recipe_is_refused_unless_told(tmp_path):
+    run(recipe(tmp_path), until=2)
+    other = recipe(tmp_path, optimiser={"student_lr": 1e-5})
+    with pytest.raises(TrainingError, match=r"config_hash.*\n.*--allow-change"):
+        run(other, resume=True)
+    assert run(other, resume=True, allow_change=True).step == 6
+
+
+def test_a_checkpoint_made_with_other_prompts_is_refused(tmp_path):
+    run(recipe(tmp_path), until=2)
+    with pytest.raises(TrainingError, match=r"made with prompts 'abc', now 'xyz'"):
+        run(recipe(tmp_path), resume=True, prompts="xyz")
+
+
+def test_previews_show_both_teachers_and_the_student_of_the_same_noise(tmp_path):
+    config = recipe(
+        tmp_path,
+        optimiser={"iterations": 2},
+        run={"preview_every": 1, "preview_prompts": ["a cat", "a dog"], "preview_teacher_steps": 6},
+    )
+    shown = {}
+    run(config, show=lambda step, pictures: shown.update({step: pictures}))
+    assert shown.keys() == {1, 2}
+    assert shown[1].shape == (3, 2, 32, 32, 3) and shown[1].dtype == np.uint8
+    assert np.array_equal(shown[1][:2], shown[2][:2])  # the teachers do not learn
+
+
+def test_making_previews_does_not_change_the_run(tmp_path):
+    plain, shown = (
+        recipe(tmp_path / "a"),
+        recipe(tmp_path / "b", run={"preview_every": 1, "preview_prompts": ["a cat"]}),
+    )
+    run(plain)
+    run(shown, show=lambda step, pictures: None)
+    assert rows(plain) == rows(shown)

@@ -1,0 +1,82 @@
+"""The exported student: what its file says, and that its card's example works as printed."""
+
+import json
+import re
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from tdm_core.generation.plan import lora_metadata
+from tdm_core.training.export import Provenance, export_student
+from tests.training.recipes import recipe, tiny_trainer
+
+PROVENANCE = Provenance(iterations=12, minutes=3.4, machine="2 threads", commit="abc1234", num_prompts=20_000)
+
+
+@pytest.fixture
+def config(tiny_system, tmp_path):
+    return recipe(tmp_path, base={"path": str(tiny_system / "base")})
+
+
+@pytest.fixture
+def trainer(config):
+    return tiny_trainer(config)
+
+
+def export(config, trainer):
+    return export_student(config, trainer.backbone, trainer.ema, trainer.nodes, PROVENANCE)
+
+
+def test_the_file_tells_a_sampler_all_it_must_know(config, trainer):
+    about = json.loads(lora_metadata(export(config, trainer))["tdm"])
+    assert about == {
+        "sigmas": {"4": [1.0, 0.818182, 0.6, 0.333333]},
+        "base": config.base.path,
+        "method": "tdm",
+        "prediction_type": "flow_prediction",
+        "trained_steps": [4],
+        "guidance_scale": 1.0,
+        "teacher_guidance_scale": 3.0,
+        "max_sequence_length": 0,
+        "size": 32,
+        "config_hash": config.hash,
+        "iterations": 12,
+    }
+
+
+def test_the_cards_example_runs_as_printed(config, trainer, monkeypatch):
+    export(config, trainer)
+    card = (config.export.folder / "README.md").read_text()
+    code = re.search(r"```python\n(.*?)```", card, re.DOTALL).group(1)
+    names: dict = {}
+    exec(code, names)
+    assert names["picture"].size == (32, 32)
+    assert len(names["pipe"].scheduler.timesteps) == 4
+
+
+def test_the_card_says_how_the_student_was_made(config, trainer):
+    export(config, trainer)
+    card = (config.export.folder / "README.md").read_text()
+    for fact in (config.hash, "abc1234", "12 of batch 8", "20,000 prompts", "3.4 minutes on 2 threads", "## Scores"):
+        assert fact in card
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_weights_are_stored_in_the_type_asked_for(config, trainer, dtype):
+    config = recipe(config.export.folder.parent, base={"path": config.base.path}, export={"dtype": dtype})
+    with safe_open(export(config, trainer), framework="pt") as file:
+        assert {file.get_tensor(name).dtype for name in file.keys()} == {getattr(torch, dtype)}
+
+
+def test_a_second_export_replaces_the_first_and_leaves_no_draft(config, trainer):
+    first = export(config, trainer).read_bytes()
+    for average in trainer.ema.values():
+        average.add_(1)
+    assert export(config, trainer).read_bytes() != first
+    assert {path.name for path in config.export.folder.iterdir()} == {
+        "README.md",
+        "recipe.json",
+        "pytorch_lora_weights.safetensors",
+    }
+    assert not list(config.export.folder.parent.glob(".draft*"))

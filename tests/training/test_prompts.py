@@ -1,0 +1,61 @@
+"""Prompts: files, draws and streams."""
+
+import pytest
+import torch
+
+from tdm_core.backbones.sd3_training import SD3Training
+from tdm_core.errors import ConfigError
+from tdm_core.training import prompts
+from tests.tiny import TARGETS, tiny_pipeline
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return SD3Training(tiny_pipeline(), rank=2, alpha=2, targets=TARGETS, seed=0, max_sequence_length=0)
+
+
+def test_lines_are_prompts_but_for_comments_and_empty_ones(tmp_path):
+    path = tmp_path / "prompts.txt"
+    path.write_text("# source, licence\na cat\n\n  a dog \n")
+    assert prompts.read_prompts(path) == ("a cat", "a dog")
+
+
+@pytest.mark.parametrize("content", [b"", b"# nothing\n\n", b"\xff\xfe"])
+def test_a_file_without_prompts_is_refused(tmp_path, content):
+    path = tmp_path / "prompts.txt"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"prompts.file: .*(holds no prompt|not UTF-8)"):
+        prompts.read_prompts(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"prompts.file: .*missing.txt: No such file"):
+        prompts.read_prompts(tmp_path / "missing.txt")
+
+
+def test_encoding_in_batches_changes_nothing(backbone, monkeypatch):
+    texts = ["a cat", "a dog", "two dogs"]
+    at_once = prompts.encode_all(backbone, texts)
+    monkeypatch.setattr(prompts, "ENCODE_BATCH", 2)
+    for name, tensor in prompts.encode_all(backbone, texts).tensors.items():
+        torch.testing.assert_close(tensor, at_once.tensors[name])
+
+
+def test_the_generator_decides_what_is_drawn(backbone):
+    draw = prompts.draw_from_list(backbone, ["a cat", "a dog", "two dogs"])
+    first, same = (draw(8, torch.Generator().manual_seed(0)).tensors["pooled_projections"] for _ in range(2))
+    assert first.shape[0] == 8 and torch.equal(first, same)
+    assert len(first.unique(dim=0)) == 3
+
+
+def test_a_stream_is_asked_for_fresh_prompts_with_a_seed_of_the_generator(backbone):
+    asked = []
+
+    def sample(number, seed):
+        asked.append((number, seed))
+        return ["a cat"] * number
+
+    draw, generator = prompts.draw_from_stream(backbone, sample), torch.Generator().manual_seed(0)
+    assert len(draw(3, generator)) == 3
+    draw(3, generator)
+    assert [number for number, _ in asked] == [3, 3] and asked[0][1] != asked[1][1]
