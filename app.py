@@ -1,0 +1,147 @@
+"""The composition root: settings -> engine, store, study -> page.  `python app.py` serves it.
+
+The page answers before torch is imported: weights load in a background thread, which then builds the bank of the
+blind study and gives way to visitors.  Everything that is written lies under ``TDM_DATA_DIR``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from numpy.random import default_rng
+
+from tdm_core.errors import ConfigError, LoadError, TDMError
+from tdm_core.generation.bank import Bank, build_bank, read_prompts
+from tdm_core.generation.plan import student_grids
+from tdm_core.generation.presets import PROJECT, Preset
+from tdm_core.generation.visitors import Visitors
+from tdm_core.scenes import grammar
+from tdm_core.scenes.sampling import sample_scene
+from tdm_core.settings import Settings
+from tdm_core.storage import machine_secret, open_store
+from tdm_core.study import StudyService
+from tdm_core.wiring import Wiring
+
+DEFAULT_PRESET = "mini-sd3"
+STUDY_PROMPTS = PROJECT / "assets" / "prompts" / "study.txt"
+PRIVATE_NAMES = ("study.sqlite3", "study.sqlite3-wal", "study.sqlite3-shm", "secret", "bank")
+SUGGESTIONS, LONGEST_SUGGESTION = 6, 34
+
+logger = logging.getLogger("tdm")
+
+
+def main() -> int:
+    """Serve until told to stop; the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio's own start-up requests to itself
+    try:
+        serve(Settings.from_env())
+    except TDMError as error:
+        print(error, file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    except OSError as error:  # the port is taken, a folder cannot be made
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def serve(settings: Settings) -> None:
+    wiring = Wiring(settings)
+    preset = wiring.presets.get(DEFAULT_PRESET) or next(iter(wiring.presets.values()))
+    bank_root = settings.data_dir / "bank"
+    service = StudyService(store=open_store(settings.data_dir), pairs=Bank(bank_root, preset=preset.name))
+    visitors = Visitors(wiring.engine.sample)
+    warm = threading.Event()
+
+    def prepare() -> None:
+        """Load the weights, then make the pairs that the study still lacks."""
+        try:
+            wiring.engine.warm_up(preset.name)
+            warm.set()
+            logger.info("%s is loaded", preset.title)
+            made = build_bank(
+                bank_root,
+                preset=preset.name,
+                prompts=read_prompts(STUDY_PROMPTS),
+                sample=visitors.sample_politely,
+                pairs=service.rules.target,
+            )
+            for _ in made:
+                pass
+            logger.info("the study's pairs are complete")
+        except TDMError as error:
+            logger.error("%s", error)
+        finally:
+            warm.set()  # a page must not say "loading" for ever; its own request will tell what is wrong
+
+    page = build_page(settings, preset, visitors, service, warm)
+    launch(page, settings, service)
+    threading.Thread(target=prepare, name="tdm-prepare", daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # after launch, which may set its own
+    try:
+        page.block_thread()
+    finally:
+        page.close()
+
+
+def build_page(
+    settings: Settings, preset: Preset, visitors: Visitors, service: StudyService, warm: threading.Event
+) -> Any:
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_TEMP_DIR"] = str((settings.data_dir / "pictures").resolve())
+    from tdm_core.ui.inputs import PageInputs
+    from tdm_core.ui.page import build
+
+    knows_scenes = preset.name.startswith("mini-")
+    return build(
+        PageInputs(
+            preset=preset,
+            sample=visitors.sample,
+            suggest=suggest_scenes if knows_scenes else lambda: [example.prompt for example in preset.examples],
+            unknown_words=grammar.unknown_words if knows_scenes else lambda prompt: [],
+            trained_steps=trained_steps(preset),
+            results=service.results,
+            is_ready=warm.is_set,
+        )
+    )
+
+
+def launch(page: Any, settings: Settings, service: StudyService) -> None:
+    from tdm_core.ui.page import launch_options
+    from tdm_core.ui.routes import routes
+
+    page.launch(
+        app_kwargs={"routes": routes(service, machine_secret(settings.data_dir))},
+        max_file_size="1mb",
+        blocked_paths=[str(Path(settings.data_dir, name).resolve()) for name in PRIVATE_NAMES],
+        prevent_thread_lock=True,
+        **launch_options(),
+    )
+
+
+def suggest_scenes() -> list[str]:
+    """Short captions of random scenes, all different."""
+    rng = default_rng()
+    captions: set[str] = set()
+    while len(captions) < SUGGESTIONS:
+        caption = grammar.caption(sample_scene(rng))
+        if len(caption) <= LONGEST_SUGGESTION:
+            captions.add(caption)
+    return sorted(captions, key=len)
+
+
+def trained_steps(preset: Preset) -> frozenset[int]:
+    try:
+        return student_grids(preset).trained_steps | {preset.student.steps}
+    except LoadError:  # the first sample will say what is wrong
+        return frozenset({preset.student.steps})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,228 @@
+"""One comparison as the viewer shows it: what was asked, and what each role has made of it so far.
+
+No Gradio here: a board is fed with a sampler's events and read as the plain value of ``viewer.js``.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tdm_core.errors import RequestError, TDMError
+from tdm_core.generation.presets import Preset
+from tdm_core.generation.sample import Progress, Role, Sample, Sampler, SampleRequest
+from tdm_core.ui import texts
+
+ORDER = (Role.TEACHER, Role.TEACHER_FEW, Role.STUDENT)
+MAX_STUDENT_STEPS = 8
+SECONDS_BETWEEN_TICKS = 0.1  # the browser's clock fills the time between
+PREVIEW_WIDTH_PX = 256
+MEASURED = ("steps", "nfe", "guidance_scale", "scheduler", "seconds", "denoiser_seconds", "noise_sha256", "trained")
+
+logger = logging.getLogger(__name__)
+_revisions = itertools.count(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What a visitor asks for: one prompt and seed for all three roles.
+
+    Raises:
+        RequestError: if a value lies outside its range; the message names the range.
+    """
+
+    preset: Preset
+    prompt: str
+    seed: int
+    student_steps: int
+    teacher_steps: int
+
+    def __post_init__(self) -> None:
+        self.requests()
+        least = self.preset.teacher.steps
+        if self.student_steps > MAX_STUDENT_STEPS:
+            raise RequestError(f"Student steps: {self.student_steps}; choose 1 to {MAX_STUDENT_STEPS}.")
+        if self.teacher_steps < least:
+            raise RequestError(f"Teacher steps: {self.teacher_steps}; choose {least} to 100.")
+
+    def request(self, role: Role) -> SampleRequest:
+        steps = self.teacher_steps if role is Role.TEACHER else self.student_steps
+        return SampleRequest(preset=self.preset.name, role=role, prompt=self.prompt, seed=self.seed, steps=steps)
+
+    def requests(self) -> list[SampleRequest]:
+        return [self.request(role) for role in ORDER]
+
+    def nfe(self, role: Role) -> int:
+        """Network evaluations to expect; the engine counts the real ones."""
+        settings = self.preset.student if role is Role.STUDENT else self.preset.teacher
+        return (self.request(role).steps or 0) * (2 if settings.guidance_scale > 1 else 1)
+
+    def link(self) -> dict[str, str]:
+        """The query of an address that asks for the same again."""
+        return {
+            "prompt": self.prompt,
+            "seed": str(self.seed),
+            "student": str(self.student_steps),
+            "teacher": str(self.teacher_steps),
+        }
+
+
+class Board:
+    """The three roles of one comparison with their states, clocks and pictures.
+
+    Args:
+        waiting: what the cards say before their run begins.
+        keep: stores finished pixels losslessly and returns what the viewer fetches them by.
+        recorded: the clocks are those of an earlier run.
+    """
+
+    def __init__(
+        self,
+        asked: Comparison,
+        sample: Sampler,
+        keep: Callable[[np.ndarray, str], Any],
+        *,
+        waiting: str = texts.WAITING,
+        recorded: bool = False,
+    ) -> None:
+        self.asked, self._sample, self._keep, self._waiting, self._recorded = asked, sample, keep, waiting, recorded
+        self.samples: dict[Role, Sample] = {}
+        self.stopped = False
+        self._revision = next(_revisions)
+        self._unclaimed = set(ORDER)
+        self._items: dict[Role, dict[str, Any]] = {role: self._new_item(role) for role in ORDER}
+
+    def claim(self, role: Role) -> bool:
+        """True once per role, so that two events of one page never run the same role twice."""
+        if role not in self._unclaimed:
+            return False
+        self._unclaimed.remove(role)
+        return True
+
+    def run(self, role: Role) -> Iterator[None]:
+        """Make one role's sample; yields whenever the viewer has something new to show.
+
+        A failure stays on this role's own card: the others remain as they are.
+        """
+        last_tick = 0.0
+        try:
+            with closing(self._sample(self.asked.request(role))) as events:  # type: ignore[type-var]
+                for event in events:
+                    if self.stopped:
+                        self._fail(role, texts.STOPPED)
+                        break
+                    self._take(role, event)
+                    now = time.monotonic()
+                    if (
+                        isinstance(event, Sample)
+                        or event.preview is not None
+                        or now - last_tick > SECONDS_BETWEEN_TICKS
+                    ):
+                        last_tick = now
+                        yield
+        except TDMError as error:
+            self._fail(role, str(error))
+        except Exception:  # the border to the page: a bug must not leave a card that waits for ever
+            logger.exception("the sample of role %s failed", role)
+            self._fail(role, texts.SURPRISE)
+        yield
+
+    def stop(self) -> None:
+        """Ends the role that runs at its next step; roles that have not begun will not begin."""
+        self.stopped = True
+        for role in self._unclaimed:
+            self._fail(role, texts.STOPPED)
+        self._unclaimed.clear()
+
+    def numbers(self) -> dict[str, Any]:
+        """The settings and clocks for programs: the API's answer and the downloaded JSON."""
+        measured = (
+            "steps",
+            "nfe",
+            "guidance_scale",
+            "scheduler",
+            "seconds",
+            "denoiser_seconds",
+            "noise_sha256",
+            "trained",
+        )
+        roles = {str(role): {name: getattr(made, name) for name in measured} for role, made in self.samples.items()}
+        return {
+            "preset": self.asked.preset.name,
+            "prompt": self.asked.prompt,
+            "seed": self.asked.seed,
+            "speed_up": self._speed_up(Role.STUDENT),
+            **roles,
+        }
+
+    def value(self) -> dict[str, Any]:
+        """What the viewer reads; see the head of ``viewer.js``."""
+        for role in self.samples:
+            ratio = self._speed_up(role) if role is not Role.TEACHER else None
+            self._items[role]["badge"] = texts.FASTER.format(ratio=ratio) if ratio else ""
+        return {
+            "rev": self._revision,
+            "prompt": self.asked.prompt,
+            "link": self.asked.link(),
+            "fresh": not self._recorded,
+            "foot": self._foot(),
+            "settings": self.numbers() if self.samples else None,
+            "items": [dict(self._items[role]) for role in ORDER],
+        }
+
+    def _new_item(self, role: Role) -> dict[str, Any]:
+        steps = self.asked.request(role).steps
+        labels = {Role.TEACHER: texts.TEACHER, Role.TEACHER_FEW: texts.TEACHER_FEW, Role.STUDENT: texts.STUDENT}
+        label = labels[role].format(steps=steps)
+        note = texts.STEPS_AND_NFE.format(steps=steps, nfe=self.asked.nfe(role))
+        alt = f"{label}: {self.asked.prompt}"
+        progress = {"state": "queued", "message": self._waiting, "steps": steps, "step": 0}
+        return {"id": str(role), "label": label, "note": note, "alt": alt} | progress
+
+    def _take(self, role: Role, event: Progress | Sample) -> None:
+        item = self._items[role]
+        if isinstance(event, Progress):
+            item |= {"state": "running", "step": event.step, "steps": event.steps, "elapsed": event.elapsed_seconds}
+            if event.preview is not None:
+                item["preview"] = _preview_url(event.preview)
+            return
+        self.samples[role] = event
+        note = texts.STEPS_AND_NFE.format(steps=event.steps, nfe=event.nfe)
+        item |= {"state": "ready", "seconds": event.seconds, "src": self._keep(event.media, f"{role}.png")}
+        item |= {"note": note if event.trained else f"{note} · {texts.UNTRAINED}"}
+
+    def _fail(self, role: Role, message: str) -> None:
+        self._items[role] |= {"state": "failed", "message": message}
+
+    def _speed_up(self, role: Role) -> float | None:
+        if role not in self.samples or Role.TEACHER not in self.samples:
+            return None
+        return self.samples[Role.TEACHER].seconds / self.samples[role].seconds
+
+    def _foot(self) -> str:
+        if len(self.samples) < len(ORDER):
+            return ""
+        noises = {made.noise_sha256 for made in self.samples.values()}
+        if len(noises) > 1:
+            return texts.OTHER_NOISE
+        foot = texts.SAME_NOISE.format(sha=noises.pop()[:8])
+        return f"{foot} {texts.RECORDED}" if self._recorded else foot
+
+
+def _preview_url(pixels: np.ndarray) -> str:
+    """A rough picture small enough to travel inside the value."""
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    picture.thumbnail((PREVIEW_WIDTH_PX, PREVIEW_WIDTH_PX))
+    file = io.BytesIO()
+    picture.save(file, format="WEBP", quality=80)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"

@@ -1,0 +1,26 @@
+"""What the page needs from outside, as plain values and callables: real ones from app.py, fakes from tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tdm_core.generation.presets import Preset
+from tdm_core.generation.sample import Sampler
+from tdm_core.study.analysis import StudyReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageInputs:
+    preset: Preset
+    sample: Sampler
+    suggest: Callable[[], list[str]]
+    """A few fresh captions that the system knows."""
+    unknown_words: Callable[[str], list[str]]
+    """The words of a prompt that the system was never taught."""
+    trained_steps: frozenset[int]
+    """Step counts that the student was trained for."""
+    results: Callable[[], StudyReport]
+    """The closed study's report; raises `StudyOpenError` while it is open."""
+    is_ready: Callable[[], bool] = lambda: True
+    """Whether the weights are loaded; until then whoever waits is told what for."""

@@ -1,0 +1,49 @@
+"""The page, put together from its tabs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from tdm_core.ui import texts, theme
+from tdm_core.ui.about import about_tab
+from tdm_core.ui.compare import compare_tab
+from tdm_core.ui.inputs import PageInputs
+from tdm_core.ui.results import results_tab
+from tdm_core.ui.study import blind_study
+
+_HEADER = '<header class="tdm-header"><h1>{title}</h1><p>{tagline}</p></header>'
+
+
+def build(inputs: PageInputs) -> gr.Blocks:
+    """All tabs; launch it with `launch_options` and the routes of ``routes.py``."""
+    with gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
+        tagline = texts.TAGLINE.format(student=inputs.preset.student.steps, teacher=inputs.preset.teacher.steps)
+        gr.HTML(_HEADER.format(title=texts.TITLE, tagline=tagline), js_on_load=None)
+        with gr.Tabs(elem_id="tdm-tabs") as tabs:
+            with gr.Tab(texts.TAB_COMPARE, id="compare"):
+                open_page = compare_tab(inputs)
+            with gr.Tab(texts.TAB_STUDY, id="study"):
+                study = blind_study(elem_id="tdm-study")
+            with gr.Tab(texts.TAB_RESULTS, id="results") as results:
+                refresh = results_tab(inputs.results, opened=results)
+            with gr.Tab(texts.TAB_ABOUT, id="about"):
+                about_tab(inputs.preset)
+        private = {"api_visibility": "private", "show_progress": "hidden"}
+        study.ended(lambda: gr.Tabs(selected="results"), None, tabs, queue=False, **private).then(**refresh)
+        open_page(page)
+    return page
+
+
+def launch_options() -> dict[str, Any]:
+    """How the page is launched wherever it runs: its looks, and nothing of Gradio's that would tell on the study."""
+    return {
+        "theme": theme.make_theme(),
+        "css": theme.CSS,
+        "head": theme.HEAD,
+        "footer_links": [],
+        "ssr_mode": False,  # its proxy would swallow our routes
+        "enable_monitoring": False,  # public otherwise: names, counts and latencies of all events
+        "run_history": False,
+    }

@@ -1,0 +1,185 @@
+"""The blind study over HTTP: our own routes, because what travels through Gradio's events can be told apart.
+
+A rater is whoever holds the signed cookie. A trial's pictures lie behind one opaque token that works for its own
+rater alone, until the vote; they come as one body with the same few headers for every trial. The server notes a body
+as sent only when its last byte has been handed over and the connection still stands.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from itsdangerous import BadSignature, Signer
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from tdm_core.errors import (
+    DuplicateVoteError,
+    EarlyVoteError,
+    ExpiredTrialError,
+    RequestError,
+    StorageError,
+    StudyClosedError,
+    StudyOpenError,
+    TDMError,
+    UnknownTrialError,
+)
+from tdm_core.study.service import StudyService
+from tdm_core.study.trials import Choice, Offer, is_id, new_id
+
+PREFIX = "/gradio_api/study"  # elsewhere Gradio's front proxy answers with its own page
+COOKIE = "tdm_rater"
+COOKIE_SECONDS = 180 * 24 * 3600
+MAX_BODY_BYTES = 4096
+CHUNK_BYTES = 32 * 1024
+HEADERS = {"Cache-Control": "no-store, no-transform", "X-Content-Type-Options": "nosniff"}
+ANSWERS: dict[type[TDMError], tuple[int, str]] = {
+    RequestError: (400, "bad_request"),
+    UnknownTrialError: (404, "unknown"),
+    ExpiredTrialError: (410, "expired"),
+    DuplicateVoteError: (409, "duplicate"),
+    EarlyVoteError: (409, "early"),
+    StudyClosedError: (409, "closed"),
+    StudyOpenError: (409, "open"),
+    StorageError: (503, "storage"),
+}
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class FullBody(Response):
+    """A PNG that calls ``when_sent`` once its last byte is handed over and the connection still stands.
+
+    Starlette's own streaming may be cancelled by a client that closes right after the last byte, and says nothing
+    of one that closed before.
+    """
+
+    def __init__(self, content: bytes, *, when_sent: Callable[[], None]) -> None:
+        super().__init__(
+            content, media_type="image/png", headers=HEADERS | {"Cross-Origin-Resource-Policy": "same-origin"}
+        )
+        self._content, self._when_sent = content, when_sent
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for start in range(0, len(self._content), CHUNK_BYTES):  # each waits until the network has taken the last one
+            chunk = self._content[start : start + CHUNK_BYTES]
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        if not await Request(scope, receive).is_disconnected():
+            await run_in_threadpool(self._when_sent)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def routes(service: StudyService, secret: bytes) -> list[Route]:
+    """The study's routes; ``secret`` signs the raters' cookies and stays the same between starts."""
+    signer = Signer(secret, salt="tdm-rater")
+
+    async def status(request: Request) -> Response:
+        return _json(asdict(await run_in_threadpool(service.status)))
+
+    async def next_trial(request: Request) -> Response:
+        await _body(request)
+        rater, is_new = (known, False) if (known := _rater(request, signer)) else (new_id(), True)
+        answer = await run_in_threadpool(service.next_trial, rater)
+        response = _json(({"state": "trial"} if isinstance(answer, Offer) else {}) | asdict(answer))
+        if is_new:
+            _give_cookie(response, request, signer.sign(rater).decode())
+        return response
+
+    async def media(request: Request) -> Response:
+        rater, token = _known_rater(request, signer), request.path_params["token"]
+        if request.method != "GET":  # a HEAD would be noted as sent without a byte of the body
+            raise RequestError("Pictures are fetched with GET.")
+        content = await run_in_threadpool(service.media, rater, token)
+
+        return FullBody(content, when_sent=partial(service.media_sent, rater, token))
+
+    async def vote(request: Request) -> Response:
+        rater, (trial, choice) = _known_rater(request, signer), _ballot(await _body(request))
+        votes = await run_in_threadpool(service.cast_vote, rater, trial, choice)
+        return _json({"accepted": True, "votes": votes})
+
+    async def close(request: Request) -> Response:
+        _known_rater(request, signer)  # a page elsewhere can post here, but not with our cookie
+        await _body(request)
+        return _json(asdict(await run_in_threadpool(service.close)))
+
+    async def results(request: Request) -> Response:
+        return _json((await run_in_threadpool(service.results)).to_json())
+
+    return [
+        Route(f"{PREFIX}/status", _refusing(status), methods=["GET"]),
+        Route(f"{PREFIX}/next", _refusing(next_trial), methods=["POST"]),
+        Route(f"{PREFIX}/media/{{token}}", _refusing(media), methods=["GET"]),
+        Route(f"{PREFIX}/vote", _refusing(vote), methods=["POST"]),
+        Route(f"{PREFIX}/close", _refusing(close), methods=["POST"]),
+        Route(f"{PREFIX}/results", _refusing(results), methods=["GET"]),
+    ]
+
+
+def _refusing(endpoint: Endpoint) -> Endpoint:
+    """The endpoint with the errors of the study turned into answers."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except tuple(ANSWERS) as error:
+            status, code = next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)
+            return _json({"error": str(error), "code": code}, status=status)
+
+    return answer
+
+
+def _json(values: dict[str, Any], status: int = 200) -> JSONResponse:
+    return JSONResponse(values, status_code=status, headers=HEADERS)
+
+
+def _rater(request: Request, signer: Signer) -> str | None:
+    """Whoever the cookie names, if it is one of ours."""
+    try:
+        rater = signer.unsign(request.cookies.get(COOKIE, "")).decode()
+    except (BadSignature, UnicodeError):
+        return None
+    return rater if is_id(rater) else None
+
+
+def _known_rater(request: Request, signer: Signer) -> str:
+    rater = _rater(request, signer)
+    if rater is None:
+        raise UnknownTrialError("Your browser sent no valid cookie of this study; allow cookies and reload the page.")
+    return rater
+
+
+def _give_cookie(response: Response, request: Request, value: str) -> None:
+    secure = request.url.scheme == "https"
+    response.set_cookie(COOKIE, value, max_age=COOKIE_SECONDS, path="/", secure=secure, httponly=True, samesite="lax")
+
+
+async def _body(request: Request) -> bytes:
+    """The request's body.
+
+    Raises:
+        RequestError: if it is longer than `MAX_BODY_BYTES`; the rest is not read.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise RequestError(f"The request is longer than {MAX_BODY_BYTES} bytes.")
+    return bytes(body)
+
+
+def _ballot(body: bytes) -> tuple[str, Choice]:
+    try:
+        values = json.loads(body)
+        return str(values["trial"]), Choice(values["choice"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        choices = ", ".join(Choice)
+        raise RequestError(f'A vote is JSON, {{"trial": id, "choice": one of {choices}}}.') from None

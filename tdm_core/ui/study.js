@@ -1,0 +1,153 @@
+
+// The blind tab: asks our own routes for a trial, shows both sides in one frame, takes the vote.
+//
+// The browser learns a trial's id, one token for one body with both sides, and the prompt; nothing else exists here
+// that could tell them apart. The server checks everything again: what is disabled here is a courtesy.
+
+const ROUTES = new URL("gradio_api/study/", document.baseURI);
+const POLL_MS = 1500;
+const root = element.querySelector(".tdm-study");
+const find = (selector) => root.querySelector(selector);
+const votes = [...root.querySelectorAll("[data-choice]")];
+const voteKeys = { ArrowLeft: "left", a: "left", ArrowRight: "right", k: "right", ArrowDown: "tie", n: "both_bad" };
+
+let trial = null, shown = { rev: 0, items: [] }, redraw = () => {}, again = () => {}, unlocked = false, started = false;
+
+const viewer = mount(find(".tdm-viewer"), { locked: true, below: 90, read: () => shown, listen: (draw) => { redraw = draw; } });
+
+async function ask(path, body) {
+  const options = body === undefined ? {} : { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+  const response = await fetch(new URL(path, ROUTES), { credentials: "same-origin", cache: "no-store", ...options });
+  const answer = await response.json();
+  if (!response.ok) throw Object.assign(new Error(answer.error ?? `HTTP ${response.status}`), { code: answer.code });
+  return answer;
+}
+
+function enter(state) {
+  const focused = root.contains(document.activeElement);
+  root.dataset.state = state;
+  find(".tdm-end").hidden = !["trial", "finished"].includes(state);
+  sure(false);
+  if (focused && !document.activeElement?.checkVisibility()) root.focus({ preventScroll: true });
+}
+
+/** Run a step; a study that has moved on is followed, anything else can be tried again. */
+async function attempt(step) {
+  try {
+    await step();
+  } catch (error) {
+    if (error.code === "closed") return refresh();
+    if (["unknown", "expired", "duplicate"].includes(error.code)) return next("That pair was not counted, here is another.");
+    find(".tdm-problem").textContent = error.message;
+    again = () => attempt(step);
+    enter("failed");
+  }
+}
+
+const refresh = () => attempt(async () => follow(await ask("status")));
+
+function follow(status) {
+  if (status.state === "preparing") return prepare(status);
+  if (status.state === "closed") {
+    find(".tdm-total").textContent = status.votes === 1 ? "One vote was cast." : `${status.votes} votes were cast.`;
+    return enter("closed");
+  }
+  if (status.state === "finished") return enter("finished");
+  return started ? next() : enter("intro");
+}
+
+function prepare(status) {
+  find(".tdm-needed").textContent = status.needed;
+  find(".tdm-count").textContent = `${status.pairs} of ${status.needed}`;
+  const bar = find("[data-for=preparing] .tdm-bar-outer");
+  bar.style.setProperty("--done", Math.min(status.pairs / status.needed, 1));
+  bar.setAttribute("aria-valuemax", status.needed);
+  bar.setAttribute("aria-valuenow", Math.min(status.pairs, status.needed));
+  enter("preparing");
+  setTimeout(() => root.isConnected && refresh(), POLL_MS);
+}
+
+const next = (hint = "") => attempt(async () => {
+  lock("");
+  const answer = await ask("next", {});
+  if (answer.state !== "trial") return follow(answer);
+  const bitmap = await decode(new URL(`media/${encodeURIComponent(answer.media)}`, ROUTES).href);
+  trial = answer;
+  reveal(bitmap, hint);
+});
+
+/** Both sides come from one decoded picture and are painted in one task, so they appear in one frame. */
+function reveal(bitmap, hint) {
+  const width = bitmap.width / 2;
+  const side = (id, label, x) => ({ id, label, alt: `${label} picture`, state: "ready", picture: { bitmap, x, width } });
+  shown = { rev: trial.number, items: [side("left", "Left", 0), side("right", "Right", width)] };
+  find(".tdm-number").textContent = `Pair ${trial.number} of ${trial.total}`;
+  find(".tdm-progress .tdm-bar-outer").style.setProperty("--done", (trial.number - 1) / trial.total);
+  find(".tdm-prompt").textContent = trial.prompt;
+  const fresh = root.dataset.state !== "trial";
+  enter("trial");
+  redraw();
+  if (fresh && root.contains(document.activeElement)) viewer.focus(); // its keys and the votes' keys work from there
+  find(".tdm-hint").textContent = hint;
+  const current = trial;
+  setTimeout(() => { if (trial === current) unlock(); }, trial.min_view_ms + 50);
+}
+
+function lock(hint) {
+  unlocked = false;
+  for (const button of votes) button.setAttribute("aria-disabled", true); // `disabled` would throw the focus away
+  if (hint) find(".tdm-hint").textContent = hint;
+}
+
+function unlock() {
+  unlocked = true;
+  for (const button of votes) button.removeAttribute("aria-disabled");
+}
+
+async function vote(choice) {
+  if (!unlocked || root.dataset.state !== "trial") return;
+  lock("");
+  votes.find((button) => button.dataset.choice === choice).dataset.chosen = true;
+  try {
+    await ask("vote", { trial: trial.trial, choice });
+  } catch (error) {
+    if (error.code !== "early") return attempt(() => { if (error.code) throw error; return cast(choice); });
+    find(".tdm-hint").textContent = error.message;
+    setTimeout(unlock, 500);
+    return;
+  } finally {
+    for (const button of votes) delete button.dataset.chosen;
+  }
+  next();
+}
+
+const cast = async (choice) => { await ask("vote", { trial: trial.trial, choice }); return next(); };
+
+function sure(asked) {
+  find(".tdm-sure").hidden = !asked;
+  find("[data-do=end]").hidden = asked;
+}
+
+const actions = {
+  start: () => { started = true; next(); },
+  retry: () => again(),
+  end: () => { sure(true); find("[data-do=keep]").focus(); },
+  keep: () => { sure(false); find("[data-do=end]").focus(); },
+  really: () => attempt(async () => { await ask("close", {}); await refresh(); trigger("ended"); }),
+  results: () => trigger("ended"),
+};
+
+root.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-choice], [data-do]");
+  if (button?.dataset.choice) vote(button.dataset.choice);
+  else if (button) actions[button.dataset.do]();
+});
+root.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey || event.repeat || event.target.closest("dialog, select")) return;
+  const choice = voteKeys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  if (!choice || root.dataset.state !== "trial") return;
+  event.preventDefault();
+  vote(choice);
+});
+
+refresh();

@@ -1,0 +1,88 @@
+"""Stand-ins for the engine: coloured gradients with honest progress, made in milliseconds without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tdm_core.generation.media import encode_png
+from tdm_core.generation.sample import Progress, Role, Sample, SampleRequest
+
+HUES = {Role.TEACHER: (70, 120, 200), Role.TEACHER_FEW: (220, 150, 60), Role.STUDENT: (130, 80, 220)}
+
+
+def gradient(role: Role, seed: int, size: int = 128) -> np.ndarray:
+    """A picture that differs by role and seed, with one-pixel detail.  uint8 [size, size, 3]."""
+    y, x = np.mgrid[:size, :size] / (size - 1)
+    base = np.array(HUES[role])[None, None] * (0.55 + 0.45 * x[..., None])
+    pixels = base + 60 * np.sin((y + x * (seed % 7)) * 12)[..., None] * [0.3, 1, 0.5]
+    pixels[::8, ::8] = 255
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+@dataclass
+class FakeSampler:
+    """Yields real `Progress` and `Sample` values at a chosen pace; ``fail`` maps a role to the error it raises."""
+
+    seconds_per_step: float = 0.004
+    fail: dict[Role, Exception] = field(default_factory=dict)
+    same: bool = False
+    requests: list[SampleRequest] = field(default_factory=list)
+    closed: int = 0
+
+    def __call__(self, request: SampleRequest) -> Iterator[Progress | Sample]:
+        self.requests.append(request)
+        steps = request.steps or (4 if request.role is not Role.TEACHER else 28)
+        pixels = gradient(Role.TEACHER if self.same else request.role, request.seed)
+        started = time.perf_counter()
+        try:
+            for step in range(1, steps + 1):
+                time.sleep(self.seconds_per_step)
+                if request.role in self.fail and step == steps // 2:
+                    raise self.fail[request.role]
+                preview = (pixels // 2 + 64)[::4, ::4] if request.role is Role.TEACHER and step % 7 == 0 else None
+                yield Progress(step=step, steps=steps, elapsed_seconds=time.perf_counter() - started, preview=preview)
+        except GeneratorExit:
+            self.closed += 1
+            raise
+        guided = request.role is not Role.STUDENT
+        yield Sample(
+            media=pixels,
+            kind="image",
+            steps=steps,
+            nfe=steps * (2 if guided else 1),
+            guidance_scale=3.0 if guided else 1.0,
+            scheduler="FlowMatchEulerDiscreteScheduler",
+            seconds=steps * (2 if guided else 1) * 0.03,
+            denoiser_seconds=steps * (2 if guided else 1) * 0.028,
+            noise_sha256=hashlib.sha256(str(request.seed).encode()).hexdigest(),
+            trained=request.role is not Role.STUDENT or steps == 4,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FakePair:
+    id: str
+    prompt: str
+    kind: str = "image"
+    width: int = 128
+    height: int = 128
+
+
+@dataclass
+class FakeBank:
+    """Three pairs of gradients, packed side by side as the real bank does it; ``made`` of them exist."""
+
+    made: int = 3
+
+    def pairs(self) -> list[FakePair]:
+        return [FakePair(id=f"pair-{index}", prompt=f"prompt {index}") for index in range(self.made)]
+
+    def packed(self, pair_id: str, left_arm: str) -> bytes:
+        seed = int(pair_id.removeprefix("pair-"))
+        sides = [gradient(Role(arm), seed) for arm in ("student", "teacher")]
+        return encode_png(np.concatenate(sides if left_arm == "student" else sides[::-1], axis=1))

@@ -1,0 +1,125 @@
+import json
+
+import numpy as np
+import pytest
+
+from tdm_core.errors import LoadError, RequestError
+from tdm_core.generation.presets import load_presets
+from tdm_core.generation.sample import Role
+from tdm_core.ui import texts
+from tdm_core.ui.board import ORDER, Board, Comparison
+from tests.ui.fakes import FakeSampler
+
+PRESET = load_presets()["mini-sd3"]
+
+
+def asked(**changes):
+    return Comparison(
+        **{"preset": PRESET, "prompt": "a cat", "seed": 7, "student_steps": 4, "teacher_steps": 28} | changes
+    )
+
+
+def a_board(sampler=None, **changes):
+    kept = []
+
+    def keep(pixels, name):
+        kept.append((name, pixels))
+        return {"url": f"/file/{name}"}
+
+    board = Board(asked(**changes), sampler or FakeSampler(seconds_per_step=0), keep)
+    return board, kept
+
+
+def run(board, *roles):
+    for role in roles:
+        for _ in board.run(role):
+            pass
+    return {item["id"]: item for item in board.value()["items"]}
+
+
+def test_a_finished_board_has_pictures_clocks_and_the_speed_up_as_measured():
+    board, kept = a_board()
+    items = run(board, Role.STUDENT, Role.TEACHER_FEW, Role.TEACHER)
+    assert [item["state"] for item in items.values()] == ["ready"] * 3
+    assert items["teacher"]["note"] == "28 steps · 56 evaluations"
+    assert items["student"]["seconds"] == pytest.approx(0.12)
+    assert items["student"]["badge"] == "14.0× faster"
+    assert items["teacher"]["badge"] == ""
+    assert [name for name, _ in kept] == ["student.png", "teacher_few.png", "teacher.png"]
+    assert "same noise" in board.value()["foot"]
+
+
+def test_the_value_is_small_and_plain():
+    board, _ = a_board()
+    run(board, *ORDER)
+    assert len(json.dumps(board.value())) < 10_000
+
+
+def test_a_student_of_an_untrained_step_count_says_so():
+    board, _ = a_board(student_steps=3)
+    assert texts.UNTRAINED in run(board, Role.STUDENT)["student"]["note"]
+
+
+def test_previews_come_before_the_picture():
+    board, _ = a_board()
+    previews = set()
+    for _ in board.run(Role.TEACHER):
+        previews |= {item.get("preview") for item in board.value()["items"]} - {None}
+    assert len(previews) >= 1
+    assert all(preview.startswith("data:image/webp;base64,") for preview in previews)
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"), [(LoadError("no weights\ncure"), "no weights\ncure"), (KeyError("bug"), texts.SURPRISE)]
+)
+def test_a_failing_teacher_leaves_the_student_alone(failure, message):
+    board, _ = a_board(FakeSampler(seconds_per_step=0, fail={Role.TEACHER: failure}))
+    items = run(board, Role.STUDENT, Role.TEACHER_FEW, Role.TEACHER)
+    assert items["student"]["state"] == items["teacher_few"]["state"] == "ready"
+    assert items["teacher"]["state"] == "failed"
+    assert items["teacher"]["message"] == message
+
+
+def test_stopping_ends_the_run_at_its_next_step_and_closes_the_sampler():
+    sampler = FakeSampler(seconds_per_step=0.02)
+    board, _ = a_board(sampler)
+    running = board.run(Role.TEACHER)
+    next(running)
+    board.stop()
+    list(running)
+    items = {item["id"]: item for item in board.value()["items"]}
+    assert items["teacher"]["message"] == texts.STOPPED
+    assert sampler.closed == 1
+    assert not board.claim(Role.STUDENT)
+
+
+def test_each_role_is_claimed_once():
+    board, _ = a_board()
+    assert board.claim(Role.STUDENT)
+    assert not board.claim(Role.STUDENT)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"prompt": "   "},
+        {"prompt": "x" * 10_000},
+        {"seed": -1},
+        {"student_steps": 0},
+        {"student_steps": 9},
+        {"teacher_steps": 27},
+        {"teacher_steps": 101},
+    ],
+)
+def test_what_lies_outside_its_range_is_refused(wrong):
+    with pytest.raises(RequestError):
+        asked(**wrong)
+
+
+def test_different_start_noise_is_told():
+    board, _ = a_board()
+    run(board, *ORDER)
+    board.samples[Role.STUDENT] = type(board.samples[Role.STUDENT])(
+        **vars(board.samples[Role.STUDENT]) | {"noise_sha256": "other", "media": np.zeros((8, 8, 3), np.uint8)}
+    )
+    assert board.value()["foot"] == texts.OTHER_NOISE

@@ -1,0 +1,63 @@
+import pytest
+
+from tdm_core.errors import StorageError, StudyOpenError
+from tdm_core.stats import Interval, ShareEstimate
+from tdm_core.study.analysis import SideBalance, StudyReport
+from tdm_core.ui import texts
+from tdm_core.ui.results import results_html
+
+
+def a_report(*, value=0.5, low=0.4, high=0.6, raters=3):
+    share = ShareEstimate(
+        value=value, low=low, high=high, standard_error=0.05, effective_votes=60, raters=raters, prompts=20
+    )
+    return StudyReport(
+        arms=("student", "teacher"),
+        votes=80,
+        raters=raters,
+        prompts=20,
+        wins={"student": 30, "teacher": 28},
+        ties=12,
+        both_bad=10,
+        share=share,
+        decisive_share=30 / 58,
+        decisive_interval=Interval(0.39, 0.64),
+        sides=SideBalance(left=29, right=29, p_value=1.0, first_arm_left=40, first_arm_right=40),
+    )
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        ({"low": 0.51, "value": 0.6, "high": 0.7}, "The student was preferred"),
+        ({"low": 0.3, "value": 0.4, "high": 0.49}, "The teacher was preferred"),
+        ({"low": 0.4, "value": 0.5, "high": 0.6}, "No preference was shown"),
+    ],
+)
+def test_the_verdict_follows_the_interval_and_not_the_share(interval, verdict):
+    assert f"<h2>{verdict}</h2>" in results_html(lambda: a_report(**interval))
+
+
+def test_the_plot_is_to_scale():
+    html = results_html(lambda: a_report(value=0.5))
+    assert 'cx="320.0"' in html  # the middle of 640
+    assert html.count("<svg") == 2
+
+
+def test_a_single_rater_is_pointed_out():
+    assert "single rater" in results_html(lambda: a_report(raters=1))
+    assert "single rater" not in results_html(lambda: a_report(raters=2))
+
+
+def test_an_open_study_shows_no_figures():
+    def refuse():
+        raise StudyOpenError("open")
+
+    assert texts.RESULTS_OPEN in results_html(refuse)
+
+
+def test_an_unreadable_database_is_told():
+    def refuse():
+        raise StorageError("study.sqlite3: <locked>")
+
+    assert "study.sqlite3: &lt;locked&gt;" in results_html(refuse)
