@@ -1,1 +1,1 @@
-"""From a preset to a table with intervals: generate, score, compare."""
+"""Benchmarks with intervals: generate pictures, score them, compare; teacher and student under one harness."""

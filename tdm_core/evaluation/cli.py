@@ -1,0 +1,129 @@
+"""``python -m tdm_core evaluate generate | score | compare | bench``."""
+
+from __future__ import annotations
+
+import json
+import time
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from tdm_core.errors import ConfigError
+from tdm_core.evaluation import metrics, report, speed
+from tdm_core.evaluation.arms import choose_arms
+from tdm_core.evaluation.harness import BatchSampler, generate
+from tdm_core.evaluation.runs import Run
+from tdm_core.evaluation.suites import load_suite
+from tdm_core.generation.media import write_whole
+from tdm_core.generation.presets import Preset
+
+
+class Wiring(Protocol):
+    """What the entry point hands to a command; the engine is made when it is asked for."""
+
+    @property
+    def presets(self) -> Mapping[str, Preset]: ...
+
+    @property
+    def engine(self) -> BatchSampler: ...
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add ``evaluate``; each command sets ``run``, which takes the parsed arguments and returns the exit status."""
+    evaluate = subparsers.add_parser("evaluate", help="benchmarks: generate, score, compare, bench")
+    commands = evaluate.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    parser = commands.add_parser("generate", help="make a run's pictures, or what is missing of them")
+    parser.add_argument("--suite", default="scenes", help="which prompts (default: scenes)")
+    parser.add_argument("--preset", default="mini-sd3", help="the system (default: %(default)s)")
+    parser.add_argument("--role", action="append", help="one row; may be repeated (default: all)")
+    parser.add_argument("--limit", help="only so many prompts, spread over the categories")
+    parser.add_argument("--seeds", default="4", help="pictures for each prompt (default: 4)")
+    parser.add_argument("--batch-size", default="16")
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
+    parser.set_defaults(run=_generate)
+
+    parser = commands.add_parser("score", help="measure a run: results.json and report.md")
+    parser.add_argument("--run", dest="folder", type=Path, required=True)
+    parser.add_argument("--metrics", default=",".join(metrics.NAMES), help="separated by commas (default: all)")
+    parser.set_defaults(run=_score)
+
+    parser = commands.add_parser("compare", help="paired differences: of two runs, or of one run's rows")
+    parser.add_argument("--run", dest="folders", type=Path, action="append", required=True, help="once or twice")
+    parser.set_defaults(run=_compare)
+
+    parser = commands.add_parser("bench", help="time student and teacher")
+    parser.add_argument("--preset", default="mini-sd3", help="the system (default: %(default)s)")
+    parser.add_argument("--runs", default="10")
+    parser.add_argument("--batch-size", action="append", help="may be repeated (default: 1 and 8)")
+    parser.add_argument("--out", type=Path, help="also write the figures to this JSON file")
+    parser.set_defaults(run=_bench)
+
+
+def _generate(options: Namespace) -> int:
+    preset = _preset(options)
+    started = time.monotonic()
+
+    def show(arm: str, done: int, total: int) -> None:
+        minutes = (time.monotonic() - started) / 60
+        print(f"\r{arm:<34} {done:>5} of {total}  {minutes:5.1f} min", end="\n" if done == total else "", flush=True)
+
+    generate(
+        options.out,
+        preset=preset,
+        suite=load_suite(options.suite),
+        arms=choose_arms(preset, options.role),
+        sampler=options.wiring.engine,
+        limit=None if options.limit is None else _positive("--limit", options.limit),
+        seeds=_positive("--seeds", options.seeds),
+        batch_size=_positive("--batch-size", options.batch_size),
+        report=show,
+    )
+    return 0
+
+
+def _score(options: Namespace) -> int:
+    chosen = [metrics.load_metric(name.strip()) for name in options.metrics.split(",")]
+    report.score(Run.open(options.folder), chosen)
+    print((options.folder / report.REPORT).read_text(encoding="utf-8"))
+    return 0
+
+
+def _compare(options: Namespace) -> int:
+    if len(options.folders) > 2:
+        raise ConfigError(f"--run was given {len(options.folders)} times; name one run or two")
+    first, second = options.folders[0], options.folders[-1]
+    if len(options.folders) == 1:
+        print(report.within(Run.open(first)))
+    else:
+        print(report.compare(Run.open(first), Run.open(second)))
+    return 0
+
+
+def _bench(options: Namespace) -> int:
+    row = speed.measure_speed(
+        options.wiring.engine,
+        _preset(options),
+        load_suite("scenes").items,
+        batch_sizes=[_positive("--batch-size", size) for size in options.batch_size or ("1", "8")],
+        runs=_positive("--runs", options.runs),
+    )
+    if options.out:
+        write_whole(options.out, (json.dumps(row, indent=2) + "\n").encode())
+    print(speed.speed_text(row))
+    return 0
+
+
+def _preset(options: Namespace) -> Preset:
+    wiring: Wiring = options.wiring
+    if options.preset not in wiring.presets:
+        raise ConfigError(f"--preset {options.preset}: no such preset; there are: {', '.join(wiring.presets)}")
+    return wiring.presets[options.preset]
+
+
+def _positive(option: str, text: str) -> int:
+    """Checked here, not by argparse: a mistake then costs two lines, not the usage text."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"{option} {text}: not a whole number from 1")
+    return int(text)

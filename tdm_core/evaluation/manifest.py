@@ -1,0 +1,136 @@
+"""What an evaluation run holds: ``run.json`` says what was asked, ``manifest.jsonl`` has a line for each picture.
+
+A picture is written whole, then its line is appended: a crash leaves both, or a picture that is made again.  A line
+counts only under the key that the run asks for now (suite, prompt, seed and the arm's fingerprint), so pictures of two
+models never mix; and only while the file has the hash that the line names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from tdm_core.errors import EvaluationError
+from tdm_core.evaluation.suites import Item
+from tdm_core.generation.media import write_whole
+
+HEADER = "run.json"
+LINES = "manifest.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmEntry:
+    """An arm as it was run; ``fingerprint`` names its weights and settings."""
+
+    steps: int
+    nfe: int
+    guidance_scale: float
+    sigmas: tuple[float, ...] | None
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a run was asked for."""
+
+    preset: str
+    suite: str
+    suite_sha256: str
+    limit: int | None
+    seeds: int
+    arms: dict[str, ArmEntry]
+    environment: dict[str, str | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One line of the manifest: a finished picture and how it came about."""
+
+    key: str
+    arm: str
+    item: str
+    number: int
+    prompt: str
+    seed: int
+    file: str
+    sha256: str
+    noise_sha256: str
+    steps: int
+    nfe: int
+    guidance_scale: float
+    scheduler: str
+    sigmas: tuple[float, ...]
+    seconds: float
+    denoiser_seconds: float
+    batch_size: int
+
+
+def picture_key(suite_sha256: str, item: Item, number: int, fingerprint: str) -> str:
+    """Equal keys, equal pictures."""
+    return hashlib.sha256(f"{suite_sha256}\0{item.id}\0{item.seed(number)}\0{fingerprint}".encode()).hexdigest()[:32]
+
+
+def write_header(run: Path, header: Header) -> None:
+    write_whole(run / HEADER, (json.dumps(asdict(header), indent=2) + "\n").encode())
+
+
+def read_header(run: Path) -> Header:
+    """What the run was asked for.
+
+    Raises:
+        EvaluationError: if the folder is no run, or its header is damaged.
+    """
+    path = run / HEADER
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        arms = {name: ArmEntry(**entry) for name, entry in values.pop("arms").items()}
+        return Header(**values, arms=arms)
+    except FileNotFoundError:
+        raise EvaluationError(
+            f"{run}: no evaluation run here (no {HEADER}).\nMake one with: evaluate generate --out {run}"
+        ) from None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise EvaluationError(f"{path}: damaged or of another version.\nGenerate the run again.") from None
+
+
+def append_pictures(run: Path, pictures: Iterable[Picture]) -> None:
+    """Add lines; they are on the disk when this returns."""
+    text = "".join(json.dumps(asdict(picture)) + "\n" for picture in pictures)
+    with (run / LINES).open("a+b") as file:
+        if file.tell() and _last_byte(file.fileno()) != b"\n":
+            file.write(b"\n")  # a crash tore the line before: it stays unreadable, these shall not
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_pictures(run: Path) -> dict[str, Picture]:
+    """The finished pictures by key; torn lines are passed over, of equal keys the last counts."""
+    path = run / LINES
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    found = (_picture(line) for line in lines)
+    return {picture.key: picture for picture in found if picture is not None}
+
+
+def is_whole(run: Path, picture: Picture) -> bool:
+    """Whether the picture's file is there as it was written."""
+    path = run / picture.file
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == picture.sha256
+
+
+def _picture(line: str) -> Picture | None:
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(values, dict) or values.keys() != {field.name for field in fields(Picture)}:
+        return None
+    return Picture(**values | {"sigmas": tuple(values["sigmas"])})
+
+
+def _last_byte(descriptor: int) -> bytes:
+    return os.pread(descriptor, 1, os.fstat(descriptor).st_size - 1)

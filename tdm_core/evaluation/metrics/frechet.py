@@ -1,0 +1,116 @@
+"""Frechet distance of an arm's pictures to true renders of the same captions, in fixed random convolutional features.
+
+Two layouts of one caption differ as much as two pictures of a perfect model, so even that has a distance above zero:
+the floor, measured between two sets of true renders, stands beside the results.  Not FID: no Inception, and numbers
+compare only within one suite and one number of pictures.
+
+Source: ``|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))`` (Dowson and Landau 1982; Heusel et al. 2017); random features
+rank generators much as trained ones do where the two sets are close.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from itertools import islice, pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tdm_core.errors import EvaluationError
+from tdm_core.evaluation.metrics import Measured, Result
+from tdm_core.evaluation.runs import Run
+from tdm_core.scenes.grammar import parse
+from tdm_core.scenes.render import draw, layout
+
+NAME = "frechet"
+VERSION = "1"
+HIGHER_IS_BETTER = False
+
+CHANNELS = (3, 16, 32, 64)
+SEED = 2503
+RESAMPLES = 100
+
+Features = NDArray[np.float64]
+
+
+def measure(run: Run) -> Measured:
+    """The distance of every arm, and each arm's ratio to the teacher's over equal resamples of the prompts."""
+    true, again = (features(_renders(run, stream)) for stream in (1, 2))
+    found = {arm: features(run.pixels(picture) for _, picture in run.pictures(arm)) for arm in run.arms}
+    draws = _draws(len(run.items), run.header.seeds)
+    distances = {arm: frechet_distance(rows, true) for arm, rows in found.items()}
+    resampled = {arm: np.array([frechet_distance(rows[d], true[d]) for d in draws]) for arm, rows in found.items()}
+    floor = frechet_distance(again, true)
+    arms = {
+        arm: _interval(distances[arm], resampled[arm]) | {"n": len(rows), "floor": floor} for arm, rows in found.items()
+    }
+    comparisons = {
+        f"{arm} / teacher": _interval(distances[arm] / distances["teacher"], resampled[arm] / resampled["teacher"])
+        for arm in run.arms
+        if "teacher" in run.arms and arm != "teacher"
+    }
+    return Measured(arms=arms, comparisons=comparisons)
+
+
+def features(pictures: Iterable[NDArray[np.uint8]], batch_size: int = 64) -> Features:
+    """Mean and spread of each random filter's response over the picture, at three scales: [N, 2 x 112]."""
+    iterator, rows = iter(pictures), []
+    while batch := list(islice(iterator, batch_size)):
+        rows.append(_responses(torch.from_numpy(np.stack(batch))))
+    return np.concatenate(rows).astype(np.float64)
+
+
+@torch.inference_mode()
+def _responses(pixels: Tensor) -> NDArray[np.float32]:
+    """pixels: uint8 [B, H, W, 3]."""
+    x = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+    moments = []
+    for filters in _filters():
+        x = torch.nn.functional.leaky_relu(torch.nn.functional.conv2d(x, filters, stride=2, padding=2), 0.2)
+        moments += [x.mean(dim=(2, 3)), x.std(dim=(2, 3))]
+    return torch.cat(moments, dim=1).numpy()
+
+
+@cache
+def _filters() -> tuple[Tensor, ...]:
+    """5 x 5 filters of each layer, [out, in, 5, 5]; from NumPy's generator, which promises equal streams for ever."""
+    rng = np.random.default_rng(SEED)
+    shapes = [(after, before, 5, 5) for before, after in pairwise(CHANNELS)]
+    return tuple(
+        torch.from_numpy(rng.standard_normal(shape).astype(np.float32)) * (2 / np.prod(shape[1:])) ** 0.5
+        for shape in shapes
+    )
+
+
+def frechet_distance(first: Features, second: Features) -> float:
+    """Between the Gaussians of two sets of feature rows, [N, D] and [M, D]; no matrix root is formed."""
+    mean_term = np.square(first.mean(axis=0) - second.mean(axis=0)).sum()
+    s1, s2 = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
+    roots = np.sqrt(np.maximum(np.linalg.eigvals(s1 @ s2).real, 0)).sum()
+    return float(max(mean_term + np.trace(s1) + np.trace(s2) - 2 * roots, 0.0))
+
+
+def _renders(run: Run, stream: int) -> Iterable[NDArray[np.uint8]]:
+    """A true picture for each of an arm's; two streams are two independent sets."""
+    height, width = run.pixels(run.pictures(run.arms[0])[0][1]).shape[:2]
+    if height != width:
+        raise EvaluationError(f"{run.folder}: true renders are square, these pictures are {width}x{height}")
+    for item in run.items:
+        for number in range(run.header.seeds):
+            yield draw(layout(parse(item.prompt), np.random.default_rng((item.seed(number), stream))), height)
+
+
+def _draws(prompts: int, seeds: int) -> list[NDArray[np.intp]]:
+    """Rows of each resample: whole prompts, all their pictures."""
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(prompts, size=(RESAMPLES, prompts))
+    return [(chosen[:, None] * seeds + np.arange(seeds)).ravel() for chosen in drawn]
+
+
+def _interval(value: float, resampled: NDArray[np.float64]) -> Result:
+    """Resampling repeats pictures, which shifts the distance: only the spread of the resamples is used."""
+    low, high = np.quantile(resampled, [0.025, 0.975]) - resampled.mean()
+    return {"value": value, "low": value + float(low), "high": value + float(high)}

@@ -1,0 +1,147 @@
+"""Results as files: ``results.json`` for scripts, ``report.md`` for people; and two runs beside each other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from statistics import median
+from typing import Any
+
+from tdm_core.evaluation.metrics import Measured, Metric, scenes
+from tdm_core.evaluation.runs import Run
+from tdm_core.generation.media import write_whole
+
+RESULTS = "results.json"
+REPORT = "report.md"
+COMPARISONS = "comparisons"
+COMPARISON_HEADER = ("paired, same prompts and noises", "value [95 %]", "share of resamples below 0")
+
+
+def score(run: Run, metrics: Sequence[Metric]) -> dict[str, Any]:
+    """Measure, write both files, and return what ``results.json`` holds.
+
+    ``{metric: {arm: {"value", "low", "high", "n", ...}}, "comparisons": {metric: {...}}, "metrics": ..., "run": ...}``
+    """
+    measured = {metric.NAME: metric.measure(run) for metric in metrics}
+    results: dict[str, Any] = {name: found.arms for name, found in measured.items()}
+    results[COMPARISONS] = {name: found.comparisons for name, found in measured.items()}
+    results["metrics"] = {
+        metric.NAME: {"version": metric.VERSION, "higher_is_better": metric.HIGHER_IS_BETTER} for metric in metrics
+    }
+    results["run"] = {
+        "preset": run.header.preset,
+        "suite": run.header.suite,
+        "suite_sha256": run.header.suite_sha256,
+        "seeds": run.header.seeds,
+        "environment": run.header.environment,
+    }
+    write_whole(run.folder / RESULTS, (json.dumps(results, indent=2) + "\n").encode())
+    write_whole(run.folder / REPORT, _report(run, measured).encode())
+    return results
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
+
+
+def _report(run: Run, measured: dict[str, Measured]) -> str:
+    head = run.header
+    pictures = len(run.items) * head.seeds
+    parts = [
+        f"# {head.preset} on the {head.suite} suite\n",
+        f"{len(run.items)} prompts x {head.seeds} pictures = {pictures} per row, each from the same noise in all rows."
+        " Intervals: 95 %, prompts resampled. Seconds: a picture's share of its batch, median.\n",
+        _sampling_table(run),
+    ]
+    for name, found in measured.items():
+        parts += [f"## {name}\n", _arms_table(found)]
+        if found.comparisons:
+            rows = [[what, _figure(row), row.get("share_below_zero", "")] for what, row in found.comparisons.items()]
+            parts.append(table(COMPARISON_HEADER, rows))
+        if any("per_tag" in row for row in found.arms.values()):
+            parts += [_tags_table(found), _reasons_table(found)]
+    environment = ", ".join(f"{key} {value}" for key, value in head.environment.items() if value)
+    return "\n".join([*parts, f"Made with {environment}; suite {head.suite_sha256[:12]}.\n"])
+
+
+def _sampling_table(run: Run) -> str:
+    rows = []
+    for arm, entry in run.header.arms.items():
+        pictures = [picture for _, picture in run.pictures(arm)]
+        seconds = median(picture.seconds for picture in pictures)
+        grid = "scheduler's" if entry.sigmas is None else _nodes(entry.sigmas)
+        nfe = sorted({picture.nfe for picture in pictures})
+        rows.append([arm, entry.steps, f"{entry.guidance_scale:g}", "/".join(map(str, nfe)), grid, f"{seconds:.3f}"])
+    return table(["row", "steps", "guidance", "NFE (counted)", "time nodes", "seconds"], rows)
+
+
+def _nodes(sigmas: Sequence[float]) -> str:
+    shown = [f"{sigma:.3g}" for sigma in sigmas]
+    return ", ".join(shown if len(shown) <= 8 else [*shown[:2], "...", shown[-1]])
+
+
+def _arms_table(found: Measured) -> str:
+    rows = [[arm, _figure(row), row["n"], _number(row.get("floor"))] for arm, row in found.arms.items()]
+    return table(["row", "value [95 %]", "n", "floor"], rows)
+
+
+def _tags_table(found: Measured) -> str:
+    tags = list(next(iter(found.arms.values()))["per_tag"])
+    extra = ["picture_accuracy", "prompt_accuracy_any", "mean_confidence"]
+    rows = [
+        [arm, *(_number(row["per_tag"][tag]) for tag in tags), *(_number(row[name]) for name in extra)]
+        for arm, row in found.arms.items()
+    ]
+    return table(["row", *tags, *(name.replace("_", " ") for name in extra)], rows)
+
+
+def _reasons_table(found: Measured) -> str:
+    reasons = sorted({reason for row in found.arms.values() for reason in row["reasons"]})
+    rows = [[arm, *(row["reasons"].get(reason, 0) for reason in reasons)] for arm, row in found.arms.items()]
+    return table(["pictures that fail because of", *reasons], rows) if reasons else ""
+
+
+def _figure(row: dict[str, Any]) -> str:
+    return f"{_number(row['value'])} [{_number(row['low'])}, {_number(row['high'])}]"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def within(run: Run) -> str:
+    """The paired differences between the rows of one run, by the scenes score."""
+    rows = [
+        [what, _figure(row), row.get("share_below_zero", "")] for what, row in scenes.measure(run).comparisons.items()
+    ]
+    return f"# {run.folder}\n\n" + table(COMPARISON_HEADER, rows)
+
+
+def compare(first: Run, second: Run) -> str:
+    """Arm by arm what the second run does better than the first, with paired intervals where the runs allow it.
+
+    The scenes score only: it is the one with a value for each picture.
+    """
+    reasons = _incomparable(first, second)
+    rows = []
+    for arm in first.arms:
+        if arm in second.arms and not reasons:
+            difference = scenes.difference(first, second, arm)
+            rows.append([arm, _figure(difference), difference["share_below_zero"]])
+    title = f"# {second.folder} - {first.folder}\n"
+    if reasons:
+        return title + "\nNot comparable: " + "; ".join(reasons) + ".\n"
+    return title + "\n" + table(["row", "difference of the scenes score [95 %]", "share of resamples below 0"], rows)
+
+
+def _incomparable(first: Run, second: Run) -> list[str]:
+    reasons = []
+    if first.header.suite_sha256 != second.header.suite_sha256:
+        reasons.append("the suites differ")
+    if (first.header.limit, first.header.seeds) != (second.header.limit, second.header.seeds):
+        reasons.append("the runs have other prompts or numbers of pictures")
+    if not set(first.arms) & set(second.arms):
+        reasons.append("no row is in both")
+    return reasons

@@ -1,0 +1,162 @@
+"""Runs are resumable: nothing finished is made twice, nothing broken is read as whole."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from tdm_core.errors import EvaluationError, PresetError
+from tdm_core.evaluation.arms import arms_of, choose_arms
+from tdm_core.evaluation.harness import generate
+from tdm_core.evaluation.manifest import HEADER, LINES, append_pictures, read_header, read_pictures
+from tdm_core.evaluation.runs import Run, check_same_noise
+from tdm_core.evaluation.suites import load_suite
+from tdm_core.generation.sample import Role
+
+
+def test_all_roles_are_made_by_default(make_run, preset):
+    run = make_run(limit=3, seeds=1)
+    assert {path.name for path in run.iterdir() if path.is_dir()} == set(arms_of(preset))
+    assert all(len(list((run / name).glob("*.png"))) == 3 for name in arms_of(preset))
+    assert len(read_pictures(run)) == 3 * len(arms_of(preset))
+
+
+def test_a_second_call_makes_nothing(make_run, engine):
+    make_run()
+    made = len(engine.roles)
+    make_run()
+    assert len(engine.roles) == made
+
+
+def test_equal_noise_and_seeds_on_all_arms(make_run):
+    run = Run.open(make_run())
+    check_same_noise(run, run.arms)
+    seeds = {arm: [picture.seed for _, picture in run.pictures(arm)] for arm in run.arms}
+    assert len({tuple(values) for values in seeds.values()}) == 1
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(make_run, engine):
+    whole = make_run("whole", roles=["student"])
+    engine.batches.clear()
+    engine.break_after = 2
+    with pytest.raises(KeyboardInterrupt):
+        make_run("cut", roles=["student"])
+    engine.break_after = None
+    cut = make_run("cut", roles=["student"])
+    assert sum(engine.batches) == 12
+    assert {p.sha256 for p in read_pictures(whole).values()} == {p.sha256 for p in read_pictures(cut).values()}
+
+
+@pytest.mark.parametrize("harm", ["delete", "truncate"])
+def test_a_lost_or_broken_picture_is_made_again(make_run, engine, harm):
+    run = make_run(roles=["teacher"])
+    victim = sorted((run / "teacher").glob("*.png"))[3]
+    if harm == "delete":
+        victim.unlink()
+    else:
+        victim.write_bytes(victim.read_bytes()[:100])
+    engine.roles.clear()
+    make_run(roles=["teacher"])
+    assert len(engine.roles) == 1
+    assert Run.open(run).pictures("teacher")
+
+
+def test_a_torn_last_line_costs_one_picture(make_run, engine):
+    run = make_run(roles=["teacher"])
+    text = (run / LINES).read_bytes()
+    (run / LINES).write_bytes(text[:-40])
+    engine.roles.clear()
+    make_run(roles=["teacher"])
+    assert len(engine.roles) == 1
+    assert len(Run.open(run).pictures("teacher")) == 12
+
+
+def test_more_prompts_and_seeds_extend_a_run(make_run, engine):
+    make_run(limit=4, seeds=1, roles=["teacher"])
+    engine.roles.clear()
+    run = make_run(limit=6, seeds=2, roles=["teacher"])
+    assert len(engine.roles) == 12 - 4
+    assert len(Run.open(run).pictures("teacher")) == 12
+
+
+def test_roles_may_be_made_one_by_one(make_run):
+    make_run(roles=["teacher"])
+    run = make_run(roles=["student"])
+    assert Run.open(run).arms == ("teacher", "student")
+
+
+def test_a_new_student_is_made_again_and_old_pictures_never_mix(make_run, engine, preset):
+    make_run(roles=["teacher", "student"])
+    engine.roles.clear()
+    (preset.origin.parent / "lora" / "pytorch_lora_weights.safetensors").write_bytes(
+        (4).to_bytes(8, "little") + b"{  }"  # another whole safetensors file
+    )
+    engine.fault_rates[Role.STUDENT] = 0.9
+    run = make_run(roles=["teacher", "student"])
+    assert set(engine.roles) == {Role.STUDENT} and len(engine.roles) == 12
+    assert len(Run.open(run).pictures("student")) == 12
+
+
+def test_a_folder_of_another_preset_is_refused(make_run, preset, engine):
+    run = make_run(roles=["teacher"])
+    other = replace(preset, name="other")
+    engine.presets["other"] = other
+    with pytest.raises(EvaluationError, match=r"preset tiny.*not of other"):
+        generate(
+            run, preset=other, suite=load_suite("scenes"), arms=choose_arms(other, ["teacher"]), sampler=engine, limit=6
+        )
+
+
+def test_a_missing_student_is_named_before_anything_is_made(make_run, engine, preset):
+    (preset.origin.parent / "lora" / "pytorch_lora_weights.safetensors").unlink()
+    with pytest.raises(PresetError, match=r"student.lora: no file"):
+        make_run(roles=["teacher", "student"])
+    assert engine.roles == []
+
+
+def test_missing_pictures_are_counted(make_run):
+    run = make_run(roles=["teacher"])
+    (run / LINES).write_text("".join((run / LINES).read_text().splitlines(keepends=True)[:-3]))
+    with pytest.raises(EvaluationError, match="3 of 12 pictures of teacher are missing"):
+        Run.open(run).pictures("teacher")
+
+
+def test_a_changed_picture_is_not_read(make_run):
+    run = Run.open(make_run(roles=["teacher"]))
+    _, picture = run.pictures("teacher")[0]
+    _, other = run.pictures("teacher")[1]
+    (run.folder / picture.file).write_bytes((run.folder / other.file).read_bytes())
+    with pytest.raises(EvaluationError, match="changed since"):
+        run.pixels(picture)
+
+
+def test_unequal_noise_is_refused(make_run):
+    folder = make_run(roles=["teacher", "student"])
+    picture = next(p for p in read_pictures(folder).values() if p.arm == "student")
+    append_pictures(folder, [replace(picture, noise_sha256="f" * 64)])
+    run = Run.open(folder)
+    with pytest.raises(EvaluationError, match="different noise"):
+        check_same_noise(run, run.arms)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"arms": {}}', "\x00"])
+def test_a_damaged_header_is_refused(tmp_path, content):
+    (tmp_path / HEADER).write_text(content)
+    with pytest.raises(EvaluationError, match="damaged"):
+        read_header(tmp_path)
+
+
+def test_another_edition_of_the_suite_is_refused(make_run):
+    run = make_run(roles=["teacher"])
+    header = json.loads((run / HEADER).read_text())
+    (run / HEADER).write_text(json.dumps(header | {"suite_sha256": "0" * 64}))
+    with pytest.raises(EvaluationError, match="another edition"):
+        Run.open(run)
+
+
+def test_generating_loads_no_metric_and_no_torch():
+    code = "import sys, tdm_core.evaluation.harness; print([m for m in sys.modules if 'metrics' in m or m == 'torch'])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"
