@@ -167,7 +167,9 @@ class Trainer:
         exits = draw_exits(batch_size, trajectory.steps, self._generator, stratified=stratified)
         t, s = self.nodes[exits], self.nodes[exits + 1]
         student = denoiser(self.backbone, STUDENT, conditioning)
-        prediction = student(roll_to(student, self._noise(batch_size), exits, self.nodes, self.process), t)
+        with self.backbone.roles.merged(STUDENT):
+            x_t = roll_to(student, self._noise(batch_size), exits, self.nodes, self.process)
+        prediction = student(x_t, t)
         end = t if self.config.objective.interval == "segment" else torch.ones_like(t)
         return Landing(prediction, move(prediction.detach(), s, self.process), s, end, conditioning)
 
@@ -197,7 +199,9 @@ class Trainer:
             guided = denoiser(
                 self.backbone, TEACHER, told, uncond=self._uncond, guidance_scale=objective.guidance_scale
             )
-            teacher, fake = guided(x_tau, tau).x0, denoiser(self.backbone, FAKE, told)(x_tau, tau).x0
+            teacher = guided(x_tau, tau).x0
+        with self.backbone.roles.merged(FAKE):
+            fake = denoiser(self.backbone, FAKE, told)(x_tau, tau).x0
         losses = tdm.student_loss(
             landing.student.x0,
             teacher,

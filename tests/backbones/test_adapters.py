@@ -172,3 +172,42 @@ def test_weights_of_another_base_are_refused(roles):
         roles.load(STUDENT, {key: value for key, value in state.items() if key != name})
     with pytest.raises(LoadError, match="not"):
         roles.load(STUDENT, {**state, name: torch.zeros(3, 3)})
+
+
+def test_a_folded_role_speaks_as_before_and_leaves_no_trace(roles):
+    base = {name: parameter.clone() for name, parameter in roles.network.named_parameters()}
+    with torch.no_grad(), roles.active(STUDENT):
+        expected = forward(roles.network)
+    with roles.merged(STUDENT):
+        assert_close(forward(roles.network), expected, atol=1e-5, rtol=1e-5)
+        with roles.active(STUDENT):
+            assert_close(forward(roles.network), expected, atol=1e-5, rtol=1e-5)
+    assert roles.current is TEACHER
+    for name, parameter in roles.network.named_parameters():
+        assert torch.equal(parameter, base[name])
+
+
+def test_folding_between_forward_and_backward_leaves_the_gradient_alone(roles):
+    def fold():
+        with roles.merged(FAKE):
+            forward(roles.network)
+
+    expected = student_gradients(roles)
+    for parameter in roles.parameters(STUDENT).values():
+        parameter.grad = None
+    for name, gradient in student_gradients(roles, between=fold).items():
+        assert torch.equal(gradient, expected[name])
+
+
+def test_nobody_else_speaks_while_a_role_is_folded_in(roles):
+    with roles.merged(STUDENT), pytest.raises(RuntimeError, match="student's LoRA is folded in"), roles.active(FAKE):
+        pass
+    assert roles.current is TEACHER
+
+
+def test_a_half_precision_base_is_not_folded(network):
+    roles = LoraRoles(network.to(torch.bfloat16), rank=4, alpha=8, targets=TARGETS, seed=0)
+    weights = [parameter.data_ptr() for parameter in network.parameters()]
+    with roles.merged(STUDENT):
+        assert roles.current is STUDENT
+        assert weights == [parameter.data_ptr() for parameter in network.parameters()]
