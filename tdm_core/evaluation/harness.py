@@ -6,6 +6,7 @@ import hashlib
 import platform
 import subprocess
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Protocol
@@ -145,6 +146,7 @@ def _store(
     )
 
 
+@cache
 def environment() -> dict[str, str | None]:
     """The software and machine that figures were made with."""
     return {
