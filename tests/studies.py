@@ -6,7 +6,7 @@ from tdm_core.errors import UnknownTrialError
 from tdm_core.study import Choice, MemoryStore, Offer, StudyRules, StudyService
 
 ARMS = ("student", "teacher")
-SIDE_BYTES = 5000
+SIDE_BYTES = 50_000  # several pieces on their way to the browser
 
 
 @dataclass(frozen=True)

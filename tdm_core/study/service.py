@@ -213,7 +213,7 @@ class StudyService:
         if trial.expires_at_ms <= now:
             raise ExpiredTrialError("This trial was issued too long ago; its vote was not counted.")
         if trial.sent_at_ms is None:
-            raise EarlyVoteError("Both pictures have not been sent in full yet; wait until they are shown.")
+            raise EarlyVoteError("Both pictures have not been sent in full yet; wait, or reload the page.")
         if now - trial.sent_at_ms < self.rules.min_view_ms:
             raise EarlyVoteError(f"Look at both pictures for {self.rules.min_view_ms / 1000:g} s before you vote.")
 
