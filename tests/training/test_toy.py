@@ -79,7 +79,7 @@ def plane(teacher):
 
 
 def distance_to_points(backbone, role, nodes):
-    """Mean distance of 4,000 samples to the nearest point; 0.10 for the data (Rayleigh with the spread)."""
+    """Mean distance of 4,000 samples to the nearest point; 0.125 for the data (Rayleigh with the spread)."""
     noise = torch.randn(4000, 2, generator=torch.Generator().manual_seed(5))
     denoise = denoiser(backbone, role, backbone.encode([""] * 4000))
     samples = sample(backbone, denoise, noise, nodes)
@@ -113,7 +113,7 @@ def test_student_lands_on_the_points_where_the_cut_teacher_does_not(teacher, tmp
     cut, _ = distance_to_points(plane(teacher), NetworkRole.TEACHER, nodes)
     student, samples = distance_to_points(distilled(teacher, tmp_path), NetworkRole.STUDENT, nodes)
     print(f"distance to the points: teacher {full:.3f}, cut {cut:.3f}, student {student:.3f}")
-    assert full < 0.15 and cut > 2 * full
+    assert full < 0.17 and cut > 1.8 * full
     assert student < full + 0.35 * (cut - full)
     shares = torch.bincount(torch.cdist(samples, POINTS).argmin(dim=1), minlength=4) / len(samples)
-    assert shares.min() > 0.06  # no point is forgotten
+    assert shares.min() > 0.15  # no point is forgotten
