@@ -149,7 +149,7 @@ def test_a_killed_builder_leaves_only_whole_pairs(root, files_before_the_kill):
 
 def test_two_builders_make_no_pair_too_many(root):
     builders = [a_builder(root, 12) for _ in range(2)]
-    assert [builder.communicate(timeout=60) and builder.returncode for builder in builders] == [0, 0]
+    assert [builder.communicate(timeout=300) and builder.returncode for builder in builders] == [0, 0]
     assert len(Bank(root, preset="mini").pairs()) == 12
 
 

@@ -13,7 +13,7 @@ from tests.studies import Clock, a_service, look
 
 def main(data_dir: str, name: str, count: str) -> None:
     clock = Clock()
-    service = a_service(store=open_store(Path(data_dir)), clock=clock)
+    service = a_service(store=open_store(Path(data_dir), busy_timeout_seconds=60.0), clock=clock)
     for number in range(int(count)):
         rater, choice = f"{name} {number // 20}", list(Choice)[number % 4]
         offer = look(service, clock, rater)
