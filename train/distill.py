@@ -22,16 +22,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # already prints while it is imported
 
 import numpy as np
 import torch
-from diffusers import StableDiffusion3Pipeline
 from PIL import Image
 from tqdm import tqdm
 
 from tdm_core.backbones import sd3_training
-from tdm_core.backbones.base import load_pipeline
+from tdm_core.backbones.base import family, load_pipeline
 from tdm_core.errors import ConfigError, TDMError
 from tdm_core.scenes.grammar import caption
 from tdm_core.scenes.sampling import sample_scene
@@ -152,7 +151,7 @@ def load_backbone(config: DistillConfig) -> sd3_training.SD3Training:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     pipeline = load_pipeline(
-        StableDiffusion3Pipeline,
+        family(base.family).Pipeline,  # also quiets the libraries
         base.path,
         dtype=getattr(torch, base.dtype),
         device=device,

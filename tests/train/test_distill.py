@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -49,6 +51,13 @@ def test_a_run_leaves_log_checkpoint_previews_and_student(recipe, tmp_path, caps
     assert (tmp_path / "student" / "pytorch_lora_weights.safetensors").is_file()
     assert json.loads((tmp_path / "student" / "recipe.json").read_text())["optimiser"]["iterations"] == 3
     assert "after 3 iterations" in capsys.readouterr().out
+
+
+def test_the_program_keeps_the_libraries_chatter_off_stderr(recipe):
+    command = [sys.executable, "-m", "train.distill", recipe, "--set", "run.preview_every=0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "step 3/3" in done.stdout
 
 
 def test_a_dry_run_prints_recipe_and_estimate_and_touches_nothing(recipe, tmp_path, capsys):
