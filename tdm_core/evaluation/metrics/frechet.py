@@ -13,17 +13,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 from itertools import islice, pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from tdm_core.errors import EvaluationError
 from tdm_core.evaluation.metrics import Measured, Result
 from tdm_core.evaluation.runs import Run
 from tdm_core.scenes.grammar import parse
 from tdm_core.scenes.render import draw, layout
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NAME = "frechet"
 VERSION = "1"
@@ -57,26 +59,32 @@ def measure(run: Run) -> Measured:
 
 def features(pictures: Iterable[NDArray[np.uint8]], batch_size: int = 64) -> Features:
     """Mean and spread of each random filter's response over the picture, at three scales: [N, 2 x 112]."""
+    import torch  # here, so that a listing of the metrics does not load it
+
     iterator, rows = iter(pictures), []
-    while batch := list(islice(iterator, batch_size)):
-        rows.append(_responses(torch.from_numpy(np.stack(batch))))
+    with torch.inference_mode():
+        while batch := list(islice(iterator, batch_size)):
+            rows.append(_responses(torch.from_numpy(np.stack(batch))).numpy())
     return np.concatenate(rows).astype(np.float64)
 
 
-@torch.inference_mode()
-def _responses(pixels: Tensor) -> NDArray[np.float32]:
-    """pixels: uint8 [B, H, W, 3]."""
+def _responses(pixels: Tensor) -> Tensor:
+    """uint8 [B, H, W, 3] -> [B, 2 x 112]."""
+    import torch
+
     x = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
     moments = []
     for filters in _filters():
         x = torch.nn.functional.leaky_relu(torch.nn.functional.conv2d(x, filters, stride=2, padding=2), 0.2)
         moments += [x.mean(dim=(2, 3)), x.std(dim=(2, 3))]
-    return torch.cat(moments, dim=1).numpy()
+    return torch.cat(moments, dim=1)
 
 
 @cache
 def _filters() -> tuple[Tensor, ...]:
     """5 x 5 filters of each layer, [out, in, 5, 5]; from NumPy's generator, which promises equal streams for ever."""
+    import torch
+
     rng = np.random.default_rng(SEED)
     shapes = [(after, before, 5, 5) for before, after in pairwise(CHANNELS)]
     return tuple(
