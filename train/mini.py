@@ -24,8 +24,8 @@ from tdm_core.scenes.render import CELL_PX, CELLS, JITTER_PX, Layout, Pixels, Pl
 from tdm_core.scenes.sampling import sample_scene
 from tdm_core.scenes.suite import held_out
 from tdm_core.toml_config import from_toml
-from tdm_core.training import autoencoder, pretrain
-from tdm_core.training.pretrain import LatentStream, Pretrainer, append_log
+from tdm_core.training.autoencoder import AutoencoderConfig, polish, train
+from tdm_core.training.pretrain import LatentStream, PretrainConfig, Pretrainer, append_log
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +34,13 @@ class MiniConfig:
 
     out: Path
     autoencoder_shape: mini.AutoencoderShape = field(default_factory=mini.AutoencoderShape)
-    autoencoder: autoencoder.AutoencoderConfig = field(default_factory=autoencoder.AutoencoderConfig)
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    polishing: AutoencoderConfig = field(
+        default_factory=lambda: AutoencoderConfig(minutes=10, learning_rate=1e-3, seed=1_000_000)
+    )
     text: mini.TextShape = field(default_factory=mini.TextShape)
     transformer: mini.TransformerShape = field(default_factory=mini.TransformerShape)
-    training: pretrain.PretrainConfig = field(default_factory=pretrain.PretrainConfig)
+    training: PretrainConfig = field(default_factory=PretrainConfig)
 
 
 def to_tensor(pictures: list[Pixels]) -> Tensor:
@@ -77,10 +80,18 @@ def make_autoencoder(config: MiniConfig) -> AutoencoderDC:
     if not folder.exists():
         torch.manual_seed(config.autoencoder.seed)
         model = mini.build_autoencoder(config.autoencoder_shape)
-        autoencoder.train(config.autoencoder, model, draw_crowded, _report("autoencoder", config.out))
-        model.save_pretrained(config.out / "vae.part")
-        (config.out / "vae.part").rename(folder)
+        train(config.autoencoder, model, draw_crowded, _report("autoencoder", config.out))
+        _replace(folder, model.save_pretrained)
     return AutoencoderDC.from_pretrained(folder).eval().requires_grad_(False)
+
+
+def polish_decoder(config: MiniConfig) -> None:
+    """Sharpen the decoder on the latents as they are, and put it into the pipeline if there is one."""
+    model = AutoencoderDC.from_pretrained(config.out / "vae").requires_grad_(True)
+    polish(config.polishing, model, draw_crowded, _report("polish", config.out))
+    _replace(config.out / "vae", model.save_pretrained)
+    if (config.out / "pipeline").exists():
+        _replace(config.out / "pipeline" / "vae", model.save_pretrained)
 
 
 def make_teacher(config: MiniConfig, vae: AutoencoderDC) -> None:
@@ -126,12 +137,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m train.mini", description=__doc__)
     parser.add_argument("config", type=Path, help="a file of train/teachers/")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="override one key of the file")
+    parser.add_argument("--polish", action="store_true", help="train the decoder alone some more, then stop")
     options = parser.parse_args(arguments)
     try:
         config = from_toml(MiniConfig, options.config, options.set)
         config.out.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(config.training.threads)
-        make_teacher(config, make_autoencoder(config))
+        if options.polish:
+            polish_decoder(config)
+        else:
+            make_teacher(config, make_autoencoder(config))
     except TDMError as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1

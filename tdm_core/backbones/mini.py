@@ -18,17 +18,17 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokeni
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderShape:
-    """An ``AutoencoderDC`` of five levels (16x); the first level has no blocks: pictures enter and leave at half size.
+    """An ``AutoencoderDC`` of four levels (8x); the first level has no blocks: pictures enter and leave at half size.
 
     Chosen by the clock: on two CPU cores ``AutoencoderTiny`` and ``AutoencoderKL``, which convolve at full size,
     learn several times slower (docs/log.md).
     """
 
-    latent_channels: int = 16
-    encoder_channels: tuple[int, ...] = (16, 16, 32, 64, 128)
-    decoder_channels: tuple[int, ...] = (16, 16, 32, 64, 128)
-    encoder_layers: tuple[int, ...] = (0, 1, 1, 1, 1)
-    decoder_layers: tuple[int, ...] = (0, 1, 1, 1, 1)
+    latent_channels: int = 8
+    encoder_channels: tuple[int, ...] = (16, 16, 32, 128)
+    decoder_channels: tuple[int, ...] = (16, 16, 32, 128)
+    encoder_layers: tuple[int, ...] = (0, 1, 1, 1)
+    decoder_layers: tuple[int, ...] = (0, 1, 2, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +48,8 @@ class TransformerShape:
     heads: int = 6
     head_width: int = 32
     layers: int = 6
-    patch_size: int = 2
-    latent_size: int = 6
+    patch_size: int = 4
+    latent_size: int = 12
 
 
 def build_autoencoder(shape: AutoencoderShape) -> AutoencoderDC:

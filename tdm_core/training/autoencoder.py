@@ -1,4 +1,4 @@
-"""Trains the small autoencoder of a mini: pictures to 16x smaller latents of unit variance and back.
+"""Trains the small autoencoder of a mini: pictures to 8x smaller latents of unit variance and back.
 
 The latents are standardised per channel while training (so the decoder only ever sees unit variance) and the
 standardisation is folded into the encoder's last convolution at the end: the saved model is a plain
@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,19 @@ from torch.nn import functional as F
 
 Pictures = Callable[[int, int], Tensor]
 """``pictures(seed, n)`` draws float [n, 3, H, W] in [-1, 1]; a seed always draws the same pictures."""
+
+Report = Callable[[dict[str, float]], None]
+
+
+class Autoencoder(Protocol):
+    """What is used of diffusers' ``AutoencoderDC``."""
+
+    encoder: nn.Module
+    decoder: nn.Module
+
+    def encode(self, x: Tensor) -> Any: ...
+
+    def decode(self, z: Tensor) -> Any: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +73,31 @@ def reconstruction_loss(output: Tensor, pictures: Tensor) -> Tensor:
     return F.l1_loss(output, pictures) + 2 * F.mse_loss(output, pictures)
 
 
-def train(
-    config: AutoencoderConfig, model: nn.Module, pictures: Pictures, report: Callable[[dict[str, float]], None]
-) -> None:
+def train(config: AutoencoderConfig, model: Autoencoder, pictures: Pictures, report: Report) -> None:
     """Train an ``AutoencoderDC`` in place, on endless fresh pictures."""
-    standardise = _Standardiser(model.config.latent_channels)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
+    conv = model.encoder.get_submodule("conv_out")
+    assert isinstance(conv, nn.Conv2d)
+    standardise = _Standardiser(conv.out_channels)
+    weights = [*model.encoder.parameters(), *model.decoder.parameters()]
+    _fit(config, model, weights, lambda batch: standardise(model.encode(batch).latent), pictures, report)
+    standardise.fold_into(conv)
+
+
+def polish(config: AutoencoderConfig, model: Autoencoder, pictures: Pictures, report: Report) -> None:
+    """Train the decoder alone: the latents, and so every model trained on them, stay as they are."""
+    model.encoder.requires_grad_(False)
+    _fit(config, model, list(model.decoder.parameters()), lambda batch: model.encode(batch).latent, pictures, report)
+
+
+def _fit(
+    config: AutoencoderConfig,
+    model: Autoencoder,
+    trained: list[nn.Parameter],
+    encode: Callable[[Tensor], Tensor],
+    pictures: Pictures,
+    report: Report,
+) -> None:
+    optimizer = torch.optim.Adam(trained, lr=config.learning_rate, betas=(0.9, 0.99))
     started = time.monotonic()
     for step in range(config.steps):
         minutes = (time.monotonic() - started) / 60
@@ -74,15 +107,14 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * min(1.0, step / 50) * (0.02 + 0.98 * math.cos(progress * math.pi / 2))
         batch = pictures(config.seed + step, config.batch_size)
-        latents = standardise(model.encode(batch).latent)
+        latents = encode(batch)
         strength = config.latent_noise * torch.rand(len(batch), 1, 1, 1)
         output = model.decode(latents + strength * torch.randn_like(latents)).sample
         loss = reconstruction_loss(output, batch)
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         if step % 100 == 0:
             psnr = 10 * math.log10(4 / F.mse_loss(output, batch).item())
             report({"step": step, "minutes": minutes, "loss": loss.item(), "psnr_db": psnr})
-    standardise.fold_into(model.encoder.conv_out)

@@ -119,7 +119,9 @@ class Pretrainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
-        torch._foreach_lerp_(self.ema, self.parameters, 1 - min(config.ema, self.step / (self.step + 10)))
+        decay = min(config.ema, self.step / (self.step + 10))
+        for average, parameter in zip(self.ema, self.parameters, strict=True):
+            average.lerp_(parameter.detach(), 1 - decay)
         return loss.item()
 
     def run(self, folder: Path, report: Callable[[dict[str, float]], None]) -> Iterator[int]:

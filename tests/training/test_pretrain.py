@@ -1,0 +1,111 @@
+"""Teachers from nothing: the stream replays, a resumed run equals an uninterrupted one, the rate is as written."""
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tdm_core.errors import TrainingError
+from tdm_core.training.pretrain import LatentStream, PretrainConfig, Pretrainer, learning_rate
+
+CONFIG = PretrainConfig(
+    steps=8, decay_steps=4, warmup_steps=2, batch_size=4, chunk=16, chunks_kept=2, fresh_share=0.5, learning_rate=0.01
+)
+
+
+class TinyNetwork(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.words, self.image = nn.Embedding(4, 3), nn.Conv2d(3, 3, 1)
+
+    def forward(self, latents: Tensor, t: Tensor, token_ids: Tensor) -> Tensor:
+        return self.image(latents) + (self.words(token_ids).mean(dim=1) * t[:, None])[..., None, None]
+
+
+def draw(seed: int, n: int) -> tuple[Tensor, list[str]]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, 3, 2, 2, generator=generator), [str(seed)] * n
+
+
+def tokenize(captions: list[str]) -> Tensor:
+    return torch.tensor([[len(text) % 4] for text in captions])
+
+
+def trainer(config: PretrainConfig = CONFIG) -> Pretrainer:
+    return Pretrainer(config, TinyNetwork(), tokenize, LatentStream(config, draw, lambda pictures: pictures))
+
+
+def run(pretrainer: Pretrainer, folder: Path) -> list[dict[str, float]]:
+    rows: list[dict[str, float]] = []
+    folder.mkdir(exist_ok=True)
+    for _ in pretrainer.run(folder, rows.append):
+        pass
+    return rows
+
+
+def test_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_path):
+    whole = trainer()
+    run(whole, tmp_path / "whole")
+    first = trainer()
+    for _ in range(3):
+        first.train_step()
+    first.save(tmp_path / "halves")
+    second = trainer()
+    run(second, tmp_path / "halves")
+    for name, tensor in whole.ema_state().items():
+        assert torch.equal(tensor, second.ema_state()[name])
+    assert whole.optimizer.state_dict()["state"].keys() == second.optimizer.state_dict()["state"].keys()
+
+
+def test_constant_part_can_be_prolonged_without_changing_what_came_before():
+    short, long = CONFIG, replace(CONFIG, steps=20)
+    assert [learning_rate(step, short) for step in range(5)] == [learning_rate(step, long) for step in range(5)]
+
+
+def test_rate_warms_up_holds_and_falls_to_zero():
+    # 2 steps of warm-up, constant to step 8 - 4, then 4/4, 3/4, 2/4, 1/4 of the rate
+    rates = [learning_rate(step, CONFIG) / CONFIG.learning_rate for step in range(9)]
+    assert rates == pytest.approx([0.5, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0])
+
+
+def test_stream_is_a_function_of_the_step():
+    walked, jumped = (LatentStream(CONFIG, draw, lambda pictures: pictures) for _ in range(2))
+    for step in range(30):
+        latents, captions = walked.batch(step)
+    there, same = jumped.batch(29)
+    assert torch.equal(latents, there) and captions == same
+
+
+def test_stream_moves_on_to_fresh_scenes():
+    stream = LatentStream(CONFIG, draw, lambda pictures: pictures)
+    seen = [set(stream.batch(step)[1]) for step in range(60)]
+    assert "0" in seen[0] and "0" not in seen[-1]
+    assert set(itertools.chain(*seen)) >= {"0", "3", "6"}
+
+
+def test_training_lowers_the_loss(tmp_path):
+    config = replace(CONFIG, steps=300, decay_steps=100)
+    rows = run(trainer(config), tmp_path / "run")
+    assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
+
+
+def test_run_stops_where_the_loss_is_not_finite(tmp_path):
+    broken = trainer()
+    broken.network.image.weight.data.fill_(float("nan"))
+    with pytest.raises(TrainingError, match="not finite"):
+        run(broken, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_half_written_checkpoint_is_not_read(tmp_path):
+    stopped = trainer()
+    stopped.train_step()
+    stopped.save(tmp_path)
+    (tmp_path / "checkpoint.tmp").write_bytes(b"half")
+    again = trainer()
+    again.restore(tmp_path)
+    assert again.step == 1
