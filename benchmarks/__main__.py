@@ -7,7 +7,7 @@ import importlib
 
 from benchmarks import readme
 
-BENCHMARKS = ("startup",)
+BENCHMARKS = ("startup", "engine_overhead")
 
 
 def main() -> None:

@@ -131,7 +131,10 @@ def load_student_lora(pipeline: Any, denoiser: str, file: Path, *, strength: flo
     if merge:
         pipeline = type(pipeline)(**{**pipeline.components, denoiser: copy.deepcopy(model)})
         pipeline.set_progress_bar_config(disable=True)
-    pipeline.load_lora_weights(file.parent, weight_name=file.name, adapter_name=STUDENT)
+    try:
+        pipeline.load_lora_weights(file.parent, weight_name=file.name, adapter_name=STUDENT)
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise LoadError(_explain(error, str(file))) from error
     found = count_lora_layers(getattr(pipeline, denoiser))
     if found != expected:
         raise LoadError(f"{file}: {found} of its {expected} layers were loaded.\nIt was made for another version.")

@@ -24,6 +24,7 @@ class System:
         self.family = family
         self._teacher = _Side(pipeline, make_scheduler(pipeline, scheduler, scheduler_config))
         self._student: _Side | None = None
+        self._active: _Side | None = None
 
     @property
     def has_student(self) -> bool:
@@ -41,17 +42,14 @@ class System:
         chosen = make_scheduler(teacher, scheduler, scheduler_config)
         pipeline = load_student_lora(teacher, self.family.DENOISER, file, strength=strength, merge=merge)
         self._student = _Side(pipeline, chosen)
+        self._active = None
 
     def pipeline(self, *, student: bool) -> Any:
         """The pipeline, made ready to run as one of the sides until the next call."""
         side = self._student if student else self._teacher
         assert side is not None, "the student is loaded before it is asked for"
-        side.pipeline.scheduler = side.scheduler
-        switch_role(self.denoiser(student=student), student=student)
+        if side is not self._active:  # looking for the adapter's layers takes longer than a mini's step
+            side.pipeline.scheduler = side.scheduler
+            switch_role(getattr(side.pipeline, self.family.DENOISER), student=student)
+            self._active = side
         return side.pipeline
-
-    def denoiser(self, *, student: bool) -> Any:
-        """The network that is evaluated at each step of a side."""
-        side = self._student if student else self._teacher
-        assert side is not None, "the student is loaded before it is asked for"
-        return getattr(side.pipeline, self.family.DENOISER)

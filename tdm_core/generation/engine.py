@@ -99,18 +99,14 @@ class Engine:
         preset = self.presets.get(name)
         if preset is None:
             raise PresetError(f"no preset {name!r}; there are: {', '.join(self.presets)}")
-        for key, problem in preset.problems().items():
-            if role is Role.STUDENT or not key.startswith("student"):
-                raise PresetError(problem)
         plan, *others = [make_plan(preset, request) for request in requests]
         if any(other != plan for other in others) or any(request.preset != name for request in requests):
             raise ValueError("a batch shares preset, role, steps, guidance and grid")
         with self._loading:
-            if name not in self._systems:
-                self._systems[name] = self._load(preset)
-            system = self._systems[name]
+            system = self._systems.get(name) or self._load(preset)
             if role is Role.STUDENT and not system.has_student:
-                _add_student(system, preset)
+                # In turn: a teacher may be running on the very layers that the LoRA is put on.
+                self._device.run(lambda _: _add_student(system, preset), urgent=True)
         return _Run(system=system, preset=preset, plan=plan, requests=requests, show_previews=show_previews)
 
     def _load(self, preset: Preset) -> System:
@@ -119,6 +115,7 @@ class Engine:
         from tdm_core.backbones.base import family, load_pipeline
         from tdm_core.backbones.system import System
 
+        _refuse_missing(preset, "base", "vae")
         if self._threads:
             torch.set_num_threads(self._threads)
         chosen = family(preset.family)
@@ -126,14 +123,15 @@ class Engine:
             chosen.Pipeline,
             preset.local(preset.base) or preset.base,
             dtype=getattr(torch, preset.dtype),
-            device=_choose_device(self._device_name),
+            device=choose_device(self._device_name),
             revision=preset.revision,
             omit=preset.omit,
             vae=preset.vae and (preset.local(preset.vae) or preset.vae),
         )
-        return System(
-            chosen, pipeline, scheduler=preset.teacher.scheduler, scheduler_config=preset.teacher.scheduler_config
-        )
+        settings = preset.teacher
+        system = System(chosen, pipeline, scheduler=settings.scheduler, scheduler_config=settings.scheduler_config)
+        self._systems[preset.name] = system
+        return system
 
     def _make(self, run: _Run, emit: Emit) -> list[Sample]:
         emit(run.progress(0, 0.0))
@@ -236,9 +234,16 @@ class _Run:
         return self.show_previews and step < steps and PREVIEWS * step // steps > PREVIEWS * (step - 1) // steps
 
 
+def _refuse_missing(preset: Preset, *keys: str) -> None:
+    for key, problem in preset.problems().items():
+        if key in keys:
+            raise PresetError(problem)
+
+
 def _add_student(system: System, preset: Preset) -> None:
     from tdm_core.backbones.base import fetch_file
 
+    _refuse_missing(preset, "student.lora")
     settings = preset.student
     system.add_student(
         preset.lora_file() or fetch_file(settings.lora, settings.file or STOCK_LORA_FILE),
@@ -249,7 +254,12 @@ def _add_student(system: System, preset: Preset) -> None:
     )
 
 
-def _choose_device(name: str) -> str:
+def choose_device(name: str) -> str:
+    """What ``auto`` means on this machine; any other name as it is.
+
+    Raises:
+        ConfigError: if torch cannot use the named device.
+    """
     import torch
 
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

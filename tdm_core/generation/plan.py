@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,12 @@ def student_grids(preset: Preset) -> StudentGrids:
         return _grids({"sigmas": preset.student.sigmas}, where=f"{preset.origin}: student.sigmas")
     if path is None or not path.is_file():
         return StudentGrids()
+    return _file_grids(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _file_grids(path: Path, _: int) -> StudentGrids:
+    # Read once for each state of the file: every request asks.
     return _grids(lora_metadata(path).get("tdm", "{}"), where=f"{path}: metadata tdm")
 
 

@@ -135,7 +135,7 @@ class Preset(PresetTable):
     def problems(self) -> dict[str, str]:
         """Key -> what it names that is not there, with the file: why this system cannot be loaded from here."""
         found = {
-            key: f"no such folder {place!r}, and no Hub repository has such a name"
+            key: f"no such folder {place!r}, nor can it be a Hub repository"
             for key, place in self.repositories().items()
             if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", place)
         }
