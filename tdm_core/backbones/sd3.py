@@ -38,7 +38,17 @@ def sample(
     max_sequence_length: int | None,
     on_step: OnStep,
 ) -> Tensor:
-    """Latents [B, C, h, w]."""
+    """Latents [B, C, h, w].
+
+    Raises:
+        LoadError: if time nodes are given and the scheduler would move them.
+    """
+    config = pipeline.scheduler.config
+    if sigmas is not None and (config.get("shift", 1.0) != 1.0 or config.get("use_dynamic_shifting")):
+        raise LoadError(
+            "The scheduler would shift the given time nodes once more.\n"
+            "Set scheduler_config = {shift = 1.0, use_dynamic_shifting = false} for this role in the preset."
+        )
 
     def callback(_: Any, index: int, __: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         on_step(index + 1, tensors["latents"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline
 
-from tdm_core.errors import PresetError
+from tdm_core.errors import LoadError, PresetError
 from tdm_core.generation.plan import make_plan
 from tdm_core.generation.sample import Grid, Progress, Role, Sample, SampleRequest, finish
 from tests.tiny import PRESET, SIGMAS, SIZE_PX
@@ -168,6 +168,18 @@ def test_closing_the_generator_stops_the_run_and_frees_the_device(tiny_engine, m
     events.close()
     assert calls == []  # it never reached its pixels
     assert isinstance(finish(tiny_engine.sample(ask(Role.STUDENT))), Sample)
+
+
+def test_scheduler_that_would_shift_the_nodes_again_is_refused(tiny_system, tmp_path):
+    from tdm_core.generation.engine import Engine
+    from tdm_core.generation.presets import load_presets
+
+    text = (tiny_system / "presets" / "tiny.toml").read_text()
+    (tmp_path / "shifted.toml").write_text(text.replace("[teacher]", "[teacher]\nscheduler_config = { shift = 3.0 }"))
+    engine = Engine(load_presets([tmp_path]), device="cpu", threads=1)
+    with pytest.raises(LoadError, match="shift the given time nodes once more"):
+        finish(engine.sample(ask(preset="shifted")))
+    assert finish(engine.sample(ask(preset="shifted", grid=Grid.SCHEDULER))).sigmas == ()
 
 
 def test_unknown_preset_is_refused_with_the_known_ones(tiny_engine):
