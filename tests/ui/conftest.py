@@ -2,31 +2,76 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
 
 import pytest
 
-from tdm_core.generation.presets import load_presets
-from tdm_core.generation.sample import SampleRequest
-from tdm_core.scenes import grammar
-from tdm_core.study import MemoryStore, StudyRules, StudyService
 from tests.needs import need
-from tests.ui.fakes import FakeBank, FakeSampler
 
+ROOT = Path(__file__).parents[2]
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
-PATIENCE_MS = 30_000  # for a machine that is busy with something else
-SUGGESTIONS = ["two pandas", "a cat and a dog", "three foxes on a mint canvas"]
+PATIENCE_SECONDS = 60  # for a machine that is busy with something else
+
+
+class Studio:
+    """The served page, and what stands behind it: see ``server.py``."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+
+    def control(self, path: str = "", **wanted: Any) -> dict[str, Any]:
+        """Begin the study anew if anything is ``wanted``; what has happened so far."""
+        request = Request(f"{self.url}/gradio_api/test{path}", json.dumps(wanted).encode(), method="POST")
+        with urlopen(request, timeout=PATIENCE_SECONDS) as answer:
+            return json.loads(answer.read())
+
+    def wait(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                return self.control() and None
+            except URLError:
+                time.sleep(0.2)
+        pytest.fail("the page of fakes did not come up")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    pictures = tmp_path_factory.mktemp("pictures")
+    environment = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(pictures)}
+    served = Studio(port := free_port())
+    command = [sys.executable, "-W", "ignore", "-m", "tests.ui.server", str(port)]
+    with (pictures / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        try:
+            served.wait(process)
+            yield served
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")  # while it lives, its event loop runs, and no test can run one of its own
 def browser() -> Iterator[Any]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     need(chromium, "no Chromium is installed, so nothing of the page is tested in a browser")
@@ -36,69 +81,6 @@ def browser() -> Iterator[Any]:
         launched = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield launched
         launched.close()
-
-
-@dataclass
-class Studio:
-    """A served page with the fakes behind it, which a test may change."""
-
-    url: str = ""
-    sampler: FakeSampler = field(default_factory=FakeSampler)
-    bank: FakeBank = field(default_factory=FakeBank)
-    service: StudyService = field(init=False)
-
-    def __post_init__(self) -> None:
-        rules = StudyRules(needed=2, target=3, min_view_ms=300)
-        self.service = StudyService(store=MemoryStore(), pairs=self.bank, rules=rules)
-
-    def sample(self, request: SampleRequest) -> Any:
-        return self.sampler(request)
-
-
-@contextmanager
-def serve(studio: Studio) -> Iterator[Studio]:
-    from tdm_core.ui.inputs import PageInputs
-    from tdm_core.ui.page import build, launch_options
-    from tdm_core.ui.routes import routes
-
-    page = build(
-        PageInputs(
-            preset=load_presets()["mini-sd3"],
-            sample=studio.sample,
-            suggest=lambda: SUGGESTIONS,
-            unknown_words=grammar.unknown_words,
-            trained_steps=frozenset({4}),
-            results=studio.service.results,
-        )
-    )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    _, studio.url, _ = page.launch(
-        server_port=port,
-        app_kwargs={"routes": routes(studio.service, b"s" * 32)},
-        prevent_thread_lock=True,
-        quiet=True,
-        **launch_options(),
-    )
-    yield studio
-    page.close()
-
-
-@pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
-        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("pictures")))
-        with serve(Studio()) as studio:
-            yield studio
-
-
-@pytest.fixture
-def studio(served: Studio) -> Iterator[Studio]:
-    """The shared page with fresh fakes for Compare."""
-    served.sampler = FakeSampler()
-    yield served
 
 
 @pytest.fixture
@@ -111,8 +93,8 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(PATIENCE_MS)
-        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.set_default_timeout(PATIENCE_SECONDS * 1000)
+        page.on("console", lambda message: problems.append(message.text) if _is_problem(message) else None)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", lambda request: None if _is_local(request.url) else problems.append(request.url))
         if url:
@@ -123,6 +105,10 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         context.close()
     assert problems == []
+
+
+def _is_problem(message: Any) -> bool:
+    return message.type == "error" and "409 (Conflict)" not in message.text  # our routes refuse so, on purpose
 
 
 def _is_local(url: str) -> bool:

@@ -28,17 +28,18 @@ const OPEN_KEYS = [["X", "swap the sides"], ["D", "download"], ["C", "copy a lin
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const create = (tag, className, text) => Object.assign(document.createElement(tag), { className, textContent: text ?? "" });
 
-/** Only pictures from this server or from this page are ever fetched. */
-function safeUrl(source) {
+/** The address of a picture on this server or in this page; null for any other, which is never fetched. */
+function localUrl(source) {
   const url = new URL(typeof source === "string" ? source : source.url, location.href);
-  const local = url.origin === location.origin || url.protocol === "blob:" || url.href.startsWith("data:image/");
-  if (!local) throw new Error("a picture from another host");
-  return url.href;
+  const isLocal = url.origin === location.origin || url.protocol === "blob:" || url.href.startsWith("data:image/");
+  return isLocal ? url.href : null;
 }
 
 /** Decoded pixels as they are in the file: no colour conversion, no premultiplication. */
 export async function decode(source) {
-  const response = await fetch(safeUrl(source));
+  const url = localUrl(source);
+  if (!url) throw new Error("it lies on another host");
+  const response = await fetch(url);
   if (!response.ok) throw new Error(`HTTP ${response.status}`);
   return createImageBitmap(await response.blob(), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
 }
@@ -114,18 +115,14 @@ export function mount(root, source) {
       length <= room ? (room - length) / 2 : clamp(room / 2 - centre * length, room - length, 0);
     const x = offset(view.cx, canvas.width * scale, box.w), y = offset(view.cy, canvas.height * scale, box.h);
     Object.assign(layer.style, { left: `${box.left}px`, top: `${box.top}px`, width: `${box.w}px`, height: `${box.h}px`,
-                                 clipPath: clip(isFirst, isSecond) });
+                                 clipPath: view.mode === "slider" && isFirst ? `inset(0 ${(1 - wipe()) * 100}% 0 0)` : "",
+                                 zIndex: isFirst ? 1 : 0 }); // only the upper one is cut: two cut edges would show a seam
     canvas.style.transform = `translate(${x}px, ${y}px) scale(${scale})`;
     layer.dataset.corner = view.mode === "slider" && isSecond ? "right" : "left";
   }
 
   const visible = (isFirst) => view.mode !== "blink" || isFirst !== (view.flipped !== peek);
   const wipe = () => (peek ? (view.wipe > 0.5 ? 0 : 1) : view.wipe);
-
-  function clip(isFirst, isSecond) {
-    if (view.mode !== "slider") return "";
-    return isFirst ? `inset(0 ${(1 - wipe()) * 100}% 0 0)` : isSecond ? `inset(0 0 0 ${wipe() * 100}%)` : "";
-  }
 
   function placeHandle(box) {
     const off = view.mode !== "slider" || items().length < 2;
@@ -181,7 +178,7 @@ export function mount(root, source) {
   }
 
   async function load(pane) {
-    const { item } = pane, wanted = item.picture ?? (item.src ? safeUrl(item.src) : item.preview);
+    const { item } = pane, wanted = item.picture ?? item.src?.url ?? item.src ?? item.preview;
     message(pane, item.state === "failed" ? item.message : "");
     pane.layer.dataset.stale = !wanted && item.state !== "idle" && item.state !== "ready";
     if (!wanted || wanted === pane.wanted) return;
@@ -257,7 +254,8 @@ export function mount(root, source) {
 
   function fillDownloads() {
     const value = source.read(), sheet = $(".tdm-sheet");
-    const entries = items().filter((item) => item.src).map((item) => [item.label, safeUrl(item.src), `${item.id}.png`]);
+    const entries = items().filter((item) => item.src && localUrl(item.src))
+      .map((item) => [item.label, localUrl(item.src), `${item.id}.png`]);
     if (value?.settings) {
       const json = JSON.stringify(value.settings, null, 2);
       entries.push(["Settings and clocks", `data:application/json,${encodeURIComponent(json)}`, "settings.json"]);

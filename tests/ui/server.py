@@ -1,0 +1,90 @@
+"""A page of fakes, served by a process of its own: ``python -m tests.ui.server PORT``.
+
+Its own process, because Gradio's and pandas' warnings are none of ours, and would fail tests that have done nothing.
+What a visitor asks for decides how the fake sampler behaves; a route of its own resets the study and tells what ran.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tdm_core.errors import LoadError
+from tdm_core.generation.presets import load_presets
+from tdm_core.generation.sample import Role, SampleRequest
+from tdm_core.scenes import grammar
+from tdm_core.study import MemoryStore, StudyRules, StudyService
+from tdm_core.ui.inputs import PageInputs
+from tdm_core.ui.page import build, launch_options
+from tdm_core.ui.routes import routes
+from tests.ui.fakes import FakeBank, FakeSampler
+
+CONTROL = "/gradio_api/test"
+SUGGESTIONS = ["two pandas", "a cat and a dog", "three foxes on a mint canvas"]
+PACES = {"slow": 0.4, "steady": 0.05}  # a word of the prompt -> seconds per step
+
+
+class Fakes:
+    """Stands in for the engine and for a study that can be begun anew."""
+
+    def __init__(self) -> None:
+        self.seeds: list[int] = []
+        self.closed = 0
+        self.begin_study({})
+
+    def begin_study(self, wanted: dict[str, Any]) -> None:
+        rules = StudyRules(needed=2, target=3, **{"min_view_ms": 300} | wanted.get("rules", {}))
+        self.bank = FakeBank(made=wanted.get("pairs", 3))
+        self._service = StudyService(store=MemoryStore(), pairs=self.bank, rules=rules)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._service, name)
+
+    def sample(self, request: SampleRequest) -> Any:
+        words = request.prompt.split()
+        pace = next((PACES[word] for word in words if word in PACES), 0.002)
+        fail = {Role.TEACHER: LoadError("the teacher is broken")} if "broken" in words else {}
+        sampler = FakeSampler(seconds_per_step=pace, fail=fail)
+        self.seeds.append(request.seed)
+        try:
+            yield from sampler(request)
+        finally:
+            self.closed += sampler.closed
+
+
+def main(port: int) -> None:
+    fakes = Fakes()
+
+    async def control(request: Request) -> Response:
+        wanted = await request.json()
+        if "pairs" in wanted and wanted.get("grow"):
+            fakes.bank.made = wanted["pairs"]
+        elif wanted:
+            fakes.begin_study(wanted)
+        return JSONResponse({"seeds": fakes.seeds, "closed": fakes.closed, "status": asdict(fakes.status())})
+
+    async def close(request: Request) -> Response:
+        return JSONResponse(asdict(fakes.close()))
+
+    page = build(
+        PageInputs(
+            preset=load_presets()["mini-sd3"],
+            sample=fakes.sample,
+            suggest=lambda: SUGGESTIONS,
+            unknown_words=grammar.unknown_words,
+            trained_steps=frozenset({4}),
+            results=lambda: fakes.results(),
+        )
+    )
+    ours = [Route(CONTROL, control, methods=["POST"]), Route(f"{CONTROL}/close", close, methods=["POST"])]
+    study: Any = fakes
+    page.launch(server_port=port, app_kwargs={"routes": [*ours, *routes(study, b"s" * 32)]}, **launch_options())
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,97 @@
+"""The blind tab in a browser, over the real routes and the real study."""
+
+from __future__ import annotations
+
+import pytest
+
+PAINTED = """() => [...document.querySelectorAll("#tdm-study .tdm-canvas")]
+  .map((c) => c.getContext("2d").getImageData(61, 61, 1, 1).data.join())"""
+
+
+def start(page):
+    page.get_by_role("tab", name="Blind study").click()
+    page.get_by_role("button", name="Start").click()
+    page.locator(".tdm-study[data-state=trial]").wait_for()
+
+
+def unlocked(page):
+    page.locator("[data-choice=left]:not([aria-disabled])").wait_for()
+
+
+def number(page, text):
+    page.locator(".tdm-number", has_text=text).wait_for()
+
+
+@pytest.fixture
+def fresh(studio):
+    """A study with three pairs and without votes."""
+    studio.control(pairs=3)
+    return studio
+
+
+def test_a_visitor_votes_through_the_study_and_reads_the_result(fresh, open_page):
+    page = open_page(fresh.url)
+    bodies = []
+    page.on("response", lambda response: bodies.append(response) if "/study/" in response.url else None)
+    start(page)
+    number(page, "Pair 1 of 3")
+    assert len(set(page.evaluate(PAINTED))) == 2  # both sides are there, and differ
+    unlocked(page)
+    page.keyboard.press("ArrowLeft")
+    number(page, "Pair 2 of 3")
+    assert page.evaluate("document.querySelector('.tdm-study').contains(document.activeElement)")
+    unlocked(page)
+    page.keyboard.press("n")
+    number(page, "Pair 3 of 3")
+    unlocked(page)
+    page.get_by_role("button", name="About the same").click()
+    page.locator(".tdm-study[data-state=finished]").wait_for()
+    assert fresh.control()["status"]["votes"] == 3
+
+    told = " ".join(response.text() for response in bodies if "media" not in response.url).lower()
+    told += page.locator("#tdm-study").inner_html().lower()
+    for secret in ("teacher", "seed", "guidance", "pair-"):
+        assert secret not in told, secret
+
+    page.get_by_role("button", name="End the study").click()
+    page.get_by_role("button", name="End it").click()
+    page.locator(".tdm-results h2").wait_for()
+    assert "single rater" in page.locator(".tdm-results").text_content()
+    page.get_by_role("tab", name="Blind study").click()
+    page.locator(".tdm-study[data-state=closed]").wait_for()
+
+
+def test_no_vote_before_the_minimum_view(fresh, open_page):
+    fresh.control(pairs=3, rules={"min_view_ms": 60_000})
+    page = open_page(fresh.url)
+    start(page)
+    page.keyboard.press("ArrowLeft")
+    page.locator("[data-choice=left]").click(force=True)
+    assert page.locator("[data-choice][aria-disabled]").count() == 4
+    assert fresh.control()["status"]["votes"] == 0
+
+
+def test_progress_is_shown_until_there_are_enough_pairs(fresh, open_page):
+    fresh.control(pairs=1)
+    page = open_page(fresh.url)
+    page.get_by_role("tab", name="Blind study").click()
+    page.locator(".tdm-count", has_text="1 of 2").wait_for()
+    fresh.control(pairs=3, grow=True)
+    page.get_by_role("button", name="Start").wait_for()
+
+
+def test_what_another_visitor_has_closed_is_followed(fresh, open_page):
+    page = open_page(fresh.url)
+    start(page)
+    unlocked(page)
+    fresh.control("/close")
+    page.keyboard.press("ArrowRight")
+    page.locator(".tdm-study[data-state=closed]").wait_for()
+
+
+def test_the_vote_buttons_are_large_enough_for_a_thumb(fresh, open_page):
+    page = open_page(fresh.url, width=390, height=844)
+    start(page)
+    for button in page.locator("[data-choice]").all():
+        box = button.bounding_box()
+        assert min(box["width"], box["height"]) >= 44
