@@ -1,6 +1,9 @@
 """Recipes: what is refused, what the hash covers, and that the committed ones are whole."""
 
+import re
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
@@ -46,3 +49,14 @@ def test_the_hash_changes_with_what_changes_the_student_and_with_nothing_else(tm
     assert recipe(tmp_path, export={"folder": "elsewhere"}).hash == first
     for tables in ({"seed": 1}, {"optimiser": {"fake_lr": 1e-4}}, {"objective": {"guidance_scale": 2.0}}):
         assert recipe(tmp_path, **tables).hash != first
+
+
+def test_every_key_is_read_somewhere():
+    """The published script has 17 flags that nothing reads."""
+    root = Path(__file__).parents[2]
+    paths = [*(root / "tdm_core" / "training").glob("*.py"), root / "train" / "distill.py"]
+    source = "".join(path.read_text(encoding="utf-8") for path in paths)
+    tables = [get_type_hints(DistillConfig)[field.name] for field in fields(DistillConfig)]
+    keys = {key.name for table in tables if is_dataclass(table) for key in fields(table)}
+    assert len(keys) > 40
+    assert not {key for key in keys if not re.search(rf"\.{key}\b", source)}
