@@ -90,7 +90,7 @@ class LoraRoles:
         """Forwards of a role inside, without gradient, cost no more than the teacher's: its LoRA is folded in.
 
         The folded weights are new tensors that take the base's place for the time being, so the base and any graph that
-        waits for its backward keep theirs.  On a base in half precision this does nothing: folding would round the LoRA.
+        waits for its backward keep theirs.  A base in half precision is not folded, for that would round the LoRA.
         """
         bases = [layer.get_base_layer().weight for layer in self._layers]
         if any(weight.dtype != torch.float32 for weight in bases):

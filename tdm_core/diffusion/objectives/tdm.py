@@ -18,7 +18,6 @@ Departures from the paper and from its published script, each on purpose:
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from tdm_core.diffusion.noise import NoiseProcess
