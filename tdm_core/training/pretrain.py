@@ -94,7 +94,7 @@ class Pretrainer:
         self.config, self.network, self.tokenize, self.stream = config, network, tokenize, stream
         parameters = [p for p in network.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            parameters, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay
+            parameters, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay, fused=True
         )
         self.ema = [p.detach().clone() for p in parameters]
         self.generator = torch.Generator().manual_seed(config.seed)
@@ -137,7 +137,7 @@ class Pretrainer:
             self.seconds = time.monotonic() - started
             if losses[-1] != losses[-1]:
                 raise TrainingError(f"step {self.step}: the loss is not finite\nlower learning_rate and resume")
-            if self.step % 50 == 0:
+            if self.step % 50 == 0 or self.step == self.config.steps:
                 report({"step": self.step, "loss": sum(losses) / len(losses), "minutes": self.seconds / 60})
                 losses = []
             if time.monotonic() - mark > self.config.checkpoint_minutes * 60 or self.step == self.config.steps:

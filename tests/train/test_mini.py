@@ -1,0 +1,76 @@
+"""From nothing to a published mini, at the smallest size: both programs, a second call, and a user's mistakes."""
+
+import json
+
+import pytest
+import torch
+from diffusers import StableDiffusion3Pipeline
+
+from train import mini, publish
+
+CONFIG = "train/teachers/mini-sd3.toml"
+TINY = [
+    "autoencoder.steps=2",
+    "autoencoder_shape.encoder_channels=[8, 8, 8, 16]",
+    "autoencoder_shape.decoder_channels=[8, 8, 8, 16]",
+    "text.width=16",
+    "text.layers=2",
+    "text.heads=2",
+    "transformer.heads=2",
+    "transformer.head_width=8",
+    "transformer.layers=2",
+    "training.steps=2",
+    "training.batch_size=4",
+    "training.chunk=8",
+    "training.threads=1",
+]
+
+
+def options(out):
+    return [part for key in (f"out={out}", *TINY) for part in ("--set", key)]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    out = tmp_path_factory.mktemp("mini") / "run"
+    assert mini.main([CONFIG, *options(out)]) == 0
+    return out
+
+
+def test_second_call_trains_no_further(made):
+    before = (made / "teacher" / "checkpoint.pt").read_bytes()
+    assert mini.main([CONFIG, *options(made)]) == 0
+    assert (made / "teacher" / "checkpoint.pt").read_bytes() == before
+
+
+def test_polish_changes_the_decoder_of_the_pipeline_too(made):
+    before = (made / "pipeline" / "vae" / "diffusion_pytorch_model.safetensors").read_bytes()
+    assert mini.main([CONFIG, "--polish", *options(made), "--set", "polishing.steps=2"]) == 0
+    assert (made / "pipeline" / "vae" / "diffusion_pytorch_model.safetensors").read_bytes() != before
+
+
+def test_published_folder_loads_with_plain_diffusers_and_says_how_it_scored(made, tmp_path, capsys):
+    folder = tmp_path / "mini"
+    assert publish.main([CONFIG, *options(made), "--score", "6", "--to", str(folder)]) == 0
+    assert set(json.loads(capsys.readouterr().out)) >= {"overall", "minutes", "counting"}
+    assert "| 6 |" in (folder / "README.md").read_text() and (folder / "score.svg").read_text().startswith("<svg")
+    pipe = StableDiffusion3Pipeline.from_pretrained(folder, text_encoder_3=None, tokenizer_3=None)
+    assert {p.dtype for p in pipe.text_encoder.parameters()} == {torch.float32}
+    pipe.set_progress_bar_config(disable=True)
+    assert pipe("a cat", num_inference_steps=1, max_sequence_length=0).images[0].size == (96, 96)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [(["missing.toml"], "no such file"), ([CONFIG, "--set", "training.stepz=1"], "unknown key 'stepz'")],
+)
+@pytest.mark.parametrize("program", [mini, publish])
+def test_mistakes_cost_two_lines_and_status_2(program, arguments, words, capsys):
+    assert program.main(arguments) == 2
+    message = capsys.readouterr().err
+    assert words in message and len(message.splitlines()) <= 2
+
+
+def test_publishing_before_training_says_what_to_run(tmp_path, capsys):
+    assert publish.main([CONFIG, *options(tmp_path), "--to", str(tmp_path / "mini")]) == 2
+    assert "run python -m train.mini first" in capsys.readouterr().err

@@ -1,0 +1,201 @@
+"""Scores a mini teacher while it trains, and publishes it with its card.
+
+    python -m train.publish train/teachers/mini-sd3.toml --score 96      adds one row to <out>/scores.jsonl
+    python -m train.publish train/teachers/mini-sd3.toml --to assets/models/mini-sd3
+
+Both read the averaged weights that ``train.mini`` leaves in ``<out>/pipeline``, so they may run beside the training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import StableDiffusion3Pipeline
+from diffusers.utils import logging
+
+from tdm_core.diffusion.trajectory import time_nodes
+from tdm_core.errors import ConfigError, TDMError
+from tdm_core.scenes.render import Pixels
+from tdm_core.scenes.scorer import overall, per_tag, score_batch
+from tdm_core.scenes.suite import limited, load_suite
+from tdm_core.toml_config import from_toml
+from tdm_core.training.pretrain import append_log
+from train.mini import MiniConfig
+
+STEPS, GUIDANCE = 28, 3.0
+SHARD = "9MB"  # a Space refuses files over 10 MB
+
+
+def load(folder: Path) -> StableDiffusion3Pipeline:
+    if not (folder / "model_index.json").exists():
+        raise ConfigError(f"{folder}: no pipeline yet; run python -m train.mini first")
+    logging.set_verbosity_error()
+    pipeline = StableDiffusion3Pipeline.from_pretrained(folder, text_encoder_3=None, tokenizer_3=None)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def draw(pipeline: StableDiffusion3Pipeline, prompts: list[str], batch_size: int = 32) -> list[Pixels]:
+    """One guided teacher picture a prompt, noise of picture i from seed i."""
+    pictures: list[Pixels] = []
+    for start in range(0, len(prompts), batch_size):
+        batch = prompts[start : start + batch_size]
+        generators = [torch.Generator().manual_seed(start + i) for i in range(len(batch))]
+        sigmas = time_nodes(STEPS)[:-1].tolist()
+        output = pipeline(
+            batch,
+            sigmas=sigmas,
+            num_inference_steps=STEPS,
+            guidance_scale=GUIDANCE,
+            max_sequence_length=0,
+            generator=generators,
+            output_type="np",
+        )
+        pictures += list((output.images * 255).round().astype(np.uint8))
+    return pictures
+
+
+def score_now(config: MiniConfig, num_prompts: int) -> dict[str, float]:
+    """Score the weights as they stand on the first prompts of the suite, one picture each."""
+    items = limited(load_suite(), num_prompts)
+    tags = [item.tag for item in items]
+    verdicts = score_batch(
+        draw(load(config.out / "pipeline"), [i.prompt for i in items]), [i.prompt for i in items], tags
+    )
+    progress = json.loads((config.out / "teacher.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    row = {"step": progress["step"], "minutes": progress["minutes"], "prompts": num_prompts}
+    row |= {"overall": overall(tags, verdicts), **per_tag(tags, verdicts)}
+    append_log(config.out / "scores.jsonl", row)
+    return row
+
+
+def publish(config: MiniConfig, source: Path, folder: Path) -> None:
+    """Write the pipeline as it ships: transformer and autoencoder in bf16, text encoders in fp32, with a card."""
+    pipeline = load(config.out / "pipeline")
+    pipeline.transformer.to(torch.bfloat16)
+    pipeline.vae.to(torch.bfloat16)
+    draft = folder.with_name(f".draft-{folder.name}")
+    shutil.rmtree(draft, ignore_errors=True)
+    pipeline.save_pretrained(draft, max_shard_size=SHARD)
+    rows = _rows(config.out / "scores.jsonl")
+    (draft / "README.md").write_text(card(source, _rows(config.out / "teacher.jsonl")[-1], rows), encoding="utf-8")
+    if rows:
+        (draft / "score.svg").write_text(curve(rows), encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.rename(folder)
+
+
+def _rows(path: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def curve(rows: list[dict[str, float]]) -> str:
+    """Scene score against minutes of training, as an SVG."""
+    width, height, left, bottom = 640, 300, 50, 260
+    longest = max(row["minutes"] for row in rows)
+
+    def x(minutes: float) -> float:
+        return left + (width - left - 20) * minutes / longest
+
+    def y(score: float) -> float:
+        return bottom - (bottom - 20) * score
+
+    points = " ".join(f"{x(row['minutes']):.1f},{y(row['overall']):.1f}" for row in rows)
+    grid = "".join(
+        f'<path d="M{left} {y(v):.1f}H{width - 20}" stroke="#ccc"/><text x="{left - 8}" y="{y(v) + 4:.1f}" '
+        f'text-anchor="end">{v:.1f}</text>'
+        for v in (0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    )
+    dots = "".join(f'<circle cx="{x(r["minutes"]):.1f}" cy="{y(r["overall"]):.1f}" r="4"/>' for r in rows)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
+        f'font-size="13" fill="#444"><rect width="{width}" height="{height}" fill="#fff"/>{grid}'
+        f'<polyline points="{points}" fill="none" stroke="#3a6adc" stroke-width="2.5"/><g fill="#3a6adc">{dots}</g>'
+        f'<text x="{width / 2}" y="{height - 12}" text-anchor="middle">minutes of training '
+        f"(0 to {longest:.0f})</text></svg>\n"
+    )
+
+
+def card(source: Path, last: dict[str, float], rows: list[dict[str, float]]) -> str:
+    """The model card: use, making, scores."""
+    table = "\n".join(
+        f"| {row['minutes']:.0f} | {row['step']:.0f} | {row['overall']:.3f} | {row['prompts']:.0f} |" for row in rows
+    )
+    return f"""---
+license: apache-2.0
+library_name: diffusers
+pipeline_tag: text-to-image
+tags: [stable-diffusion-3, tiny, emoji-scenes]
+---
+
+# mini-sd3
+
+A `StableDiffusion3Pipeline` at a tiny size, trained from nothing on rendered *emoji scenes* of 96 x 96 pixels by
+`python -m train.mini {source.as_posix()}`. It is the teacher of `mini-sd3-tdm`.
+
+```python
+import torch
+from diffusers import StableDiffusion3Pipeline
+
+pipe = StableDiffusion3Pipeline.from_pretrained("assets/models/mini-sd3", text_encoder_3=None, tokenizer_3=None)
+picture = pipe(
+    "a cat left of a dog",
+    sigmas=[1 - i / {STEPS} for i in range({STEPS})],  # the scheduler's own grid wastes its last step
+    guidance_scale={GUIDANCE},
+    max_sequence_length=0,  # without a T5 these tokens would be zeros
+    generator=torch.Generator().manual_seed(7),
+).images[0]
+```
+
+`AutoencoderDC` carries two config keys for the SD3 pipeline (`block_out_channels`, `shift_factor`); diffusers says that
+it ignores them and keeps them.
+
+## How it was made
+
+{last["step"]:.0f} steps in {last["minutes"]:.0f} minutes on {platform.machine()}, two cores, fp32, beside other work,
+after 25 minutes of autoencoder; configuration: `{source.as_posix()}`. The emoji in the pictures are Noto Color Emoji
+(OFL-1.1, `assets/scenes/OFL.txt`).
+
+## Score while training
+
+Overall scene score ({STEPS} steps, guidance {GUIDANCE}, one picture a prompt, the first prompts of the suite in turn):
+
+![score against minutes](score.svg)
+
+| minutes | step | overall | prompts |
+| --- | --- | --- | --- |
+{table}
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m train.publish", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", type=Path, help="the file of train/teachers/ that the teacher is trained with")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="override one key of the file")
+    parser.add_argument("--score", type=int, metavar="N", help="score the weights as they stand on N prompts")
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="publish the weights as they stand")
+    options = parser.parse_args(arguments)
+    try:
+        config = from_toml(MiniConfig, options.config, options.set)
+        torch.set_num_threads(config.training.threads)
+        if options.score:
+            print(json.dumps({k: round(v, 4) for k, v in score_now(config, options.score).items()}))
+        if options.to:
+            publish(config, options.config, options.to)
+    except TDMError as error:
+        print(error, file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
