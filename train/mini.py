@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderDC
+from diffusers import AutoencoderDC, StableDiffusion3Pipeline
 from torch import Tensor
 
 from tdm_core.backbones import mini
@@ -33,6 +33,7 @@ class MiniConfig:
     """Everything that makes one mini teacher."""
 
     out: Path
+    start: Path | None = None  # published weights to train on from, with a fresh optimiser; None: from nothing
     autoencoder_shape: mini.AutoencoderShape = field(default_factory=mini.AutoencoderShape)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     polishing: AutoencoderConfig = field(
@@ -77,6 +78,8 @@ def _crowded(rng: np.random.Generator) -> Layout:
 def make_autoencoder(config: MiniConfig) -> AutoencoderDC:
     """Load the trained autoencoder, or train it."""
     folder = config.out / "vae"
+    if not folder.exists() and config.start is not None:
+        _replace(folder, AutoencoderDC.from_pretrained(config.start / "vae").save_pretrained)
     if not folder.exists():
         torch.manual_seed(config.autoencoder.seed)
         model = mini.build_autoencoder(config.autoencoder_shape)
@@ -102,6 +105,8 @@ def make_teacher(config: MiniConfig, vae: AutoencoderDC) -> None:
         mini.build_transformer(config.transformer, config.text, config.autoencoder_shape.latent_channels),
         (mini.build_text_encoder(config.text, tokenizer), mini.build_text_encoder(config.text, tokenizer)),
     )
+    if config.start is not None:
+        _start_from(config.start, network)
 
     def tokenize(captions: list[str]) -> Tensor:
         return tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
@@ -114,6 +119,15 @@ def make_teacher(config: MiniConfig, vae: AutoencoderDC) -> None:
         pipeline = mini.assemble(network.transformer, vae, (network.text_encoder, network.text_encoder_2), tokenizer)
         _replace(config.out / "pipeline", pipeline.save_pretrained)
         network.load_state_dict(trained)
+
+
+def _start_from(folder: Path, network: mini.SD3Network) -> None:
+    """Give the network the weights of a published pipeline."""
+    if not (folder / "model_index.json").exists():
+        raise ConfigError(f"start = {str(folder)!r}: no pipeline there\nname a folder that train.publish wrote")
+    published = StableDiffusion3Pipeline.from_pretrained(folder, text_encoder_3=None, tokenizer_3=None)
+    for name, module in network.named_children():
+        module.load_state_dict(getattr(published, name).float().state_dict())
 
 
 def _replace(folder: Path, save) -> None:

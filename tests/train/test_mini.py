@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline
+from safetensors.torch import load_file
 
 from train import mini, publish
 
@@ -60,9 +61,27 @@ def test_published_folder_loads_with_plain_diffusers_and_says_how_it_scored(made
     assert pipe("a cat", num_inference_steps=1, max_sequence_length=0).images[0].size == (96, 96)
 
 
+def test_training_goes_on_from_published_weights_alone(made, tmp_path):
+    published = tmp_path / "published"
+    assert publish.main([CONFIG, *options(made), "--to", str(published)]) == 0
+    more = [*options(tmp_path / "more"), "--set", f"start={published}", "--set", "training.learning_rate=0.0"]
+    assert mini.main([CONFIG, *more]) == 0
+    for part in ("transformer", "text_encoder", "text_encoder_2"):
+        first, then = (_weights(folder / part) for folder in (published, tmp_path / "more" / "pipeline"))
+        assert first.keys() == then.keys()
+        assert all(torch.allclose(first[name].float(), then[name].float()) for name in first)
+
+
+def _weights(folder):
+    return {name: tensor for path in folder.glob("*.safetensors") for name, tensor in load_file(path).items()}
+
+
 @pytest.mark.parametrize(
     "arguments, words",
-    [(["missing.toml"], "no such file"), ([CONFIG, "--set", "training.stepz=1"], "unknown key 'stepz'")],
+    [
+        (["missing.toml"], "no such file"),
+        ([CONFIG, "--set", "training.stepz=1"], "unknown key 'stepz'"),
+    ],
 )
 @pytest.mark.parametrize("program", [mini, publish])
 def test_mistakes_cost_two_lines_and_status_2(program, arguments, words, capsys):
