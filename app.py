@@ -116,13 +116,15 @@ def launch(page: Any, settings: Settings, service: StudyService) -> None:
     from tdm_core.ui.page import launch_options
     from tdm_core.ui.routes import routes
 
-    page.launch(
+    _, url, _ = page.launch(
         app_kwargs={"routes": routes(service, machine_secret(settings.data_dir))},
         max_file_size="1mb",
         blocked_paths=[str(Path(settings.data_dir, name).resolve()) for name in PRIVATE_NAMES],
         prevent_thread_lock=True,
+        quiet=True,
         **launch_options(),
     )
+    logger.info("the page: %s", url)
 
 
 def suggest_scenes() -> list[str]:
@@ -144,4 +146,8 @@ def trained_steps(preset: Preset) -> frozenset[int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    logging.shutdown()
+    # Past this point the interpreter would pull threads out of torch, which aborts. Nothing is lost by not waiting:
+    # a vote is on the disk before it is acknowledged, and half a pair is cleared away at the next start.
+    os._exit(status)

@@ -6,6 +6,7 @@
 
 const ROUTES = new URL("gradio_api/study/", document.baseURI);
 const POLL_MS = 1500;
+const LOST = ["unknown", "expired", "duplicate"]; // refusals after which only another trial helps
 const root = element.querySelector(".tdm-study");
 const find = (selector) => root.querySelector(selector);
 const votes = [...root.querySelectorAll("[data-choice]")];
@@ -13,11 +14,13 @@ const voteKeys = { ArrowLeft: "left", a: "left", ArrowRight: "right", k: "right"
 
 let trial = null, shown = { rev: 0, items: [] }, redraw = () => {}, again = () => {}, unlocked = false, started = false;
 
-const viewer = mount(find(".tdm-viewer"), { locked: true, below: 90, read: () => shown, listen: (draw) => { redraw = draw; } });
+const viewer = mount(find(".tdm-viewer"), {
+  locked: true, below: 90, read: () => shown, listen: (draw) => { redraw = draw; },
+});
 
 async function ask(path, body) {
-  const options = body === undefined ? {} : { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
-  const response = await fetch(new URL(path, ROUTES), { credentials: "same-origin", cache: "no-store", ...options });
+  const post = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+  const response = await fetch(new URL(path, ROUTES), { cache: "no-store", ...(body === undefined ? {} : post) });
   const answer = await response.json();
   if (!response.ok) throw Object.assign(new Error(answer.error ?? `HTTP ${response.status}`), { code: answer.code });
   return answer;
@@ -31,17 +34,23 @@ function enter(state) {
   if (focused && !document.activeElement?.checkVisibility()) root.focus({ preventScroll: true });
 }
 
-/** Run a step; a study that has moved on is followed, anything else can be tried again. */
+/** Run a step; what the study refuses is followed, anything else can be tried again. */
 async function attempt(step) {
   try {
     await step();
   } catch (error) {
     if (error.code === "closed") return refresh();
-    if (["unknown", "expired", "duplicate"].includes(error.code)) return next("That pair was not counted, here is another.");
+    if (error.code === "early") return tooEarly(error.message);
+    if (LOST.includes(error.code)) return next("That pair was not counted, here is another.");
     find(".tdm-problem").textContent = error.message;
     again = () => attempt(step);
     enter("failed");
   }
+}
+
+function tooEarly(message) {
+  find(".tdm-hint").textContent = message;
+  setTimeout(unlock, 500);
 }
 
 const refresh = () => attempt(async () => follow(await ask("status")));
@@ -56,30 +65,39 @@ function follow(status) {
   return started ? next() : enter("intro");
 }
 
-function prepare(status) {
-  find(".tdm-needed").textContent = status.needed;
-  find(".tdm-count").textContent = `${status.pairs} of ${status.needed}`;
+function prepare({ pairs, needed, target }) {
+  const goal = pairs < needed ? needed : target; // past the opening: this visitor has seen all pairs that exist
+  find(".tdm-needed").textContent = needed;
+  find(".tdm-count").textContent = `${pairs} of ${goal}`;
   const bar = find("[data-for=preparing] .tdm-bar-outer");
-  bar.style.setProperty("--done", Math.min(status.pairs / status.needed, 1));
-  bar.setAttribute("aria-valuemax", status.needed);
-  bar.setAttribute("aria-valuenow", Math.min(status.pairs, status.needed));
+  bar.style.setProperty("--done", pairs / goal);
+  bar.setAttribute("aria-valuemax", goal);
+  bar.setAttribute("aria-valuenow", pairs);
   enter("preparing");
   setTimeout(() => root.isConnected && refresh(), POLL_MS);
 }
 
 const next = (hint = "") => attempt(async () => {
-  lock("");
+  lock();
   const answer = await ask("next", {});
   if (answer.state !== "trial") return follow(answer);
-  const bitmap = await decode(new URL(`media/${encodeURIComponent(answer.media)}`, ROUTES).href);
+  const bitmap = await fetchPictures(answer.media);
   trial = answer;
   reveal(bitmap, hint);
 });
 
+async function fetchPictures(token) {
+  try {
+    return await decode(new URL(`media/${encodeURIComponent(token)}`, ROUTES).href);
+  } catch (error) {
+    throw new Error(`The pictures did not arrive (${error.message}). If cookies are off, allow them for this page.`);
+  }
+}
+
 /** Both sides come from one decoded picture and are painted in one task, so they appear in one frame. */
 function reveal(bitmap, hint) {
   const width = bitmap.width / 2;
-  const side = (id, label, x) => ({ id, label, alt: `${label} picture`, state: "ready", picture: { bitmap, x, width } });
+  const side = (id, label, x) => ({ id, label, state: "ready", picture: { bitmap, x, width } });
   shown = { rev: trial.number, items: [side("left", "Left", 0), side("right", "Right", width)] };
   find(".tdm-number").textContent = `Pair ${trial.number} of ${trial.total}`;
   find(".tdm-progress .tdm-bar-outer").style.setProperty("--done", (trial.number - 1) / trial.total);
@@ -93,10 +111,9 @@ function reveal(bitmap, hint) {
   setTimeout(() => { if (trial === current) unlock(); }, trial.min_view_ms + 50);
 }
 
-function lock(hint) {
+function lock() {
   unlocked = false;
   for (const button of votes) button.setAttribute("aria-disabled", true); // `disabled` would throw the focus away
-  if (hint) find(".tdm-hint").textContent = hint;
 }
 
 function unlock() {
@@ -106,22 +123,15 @@ function unlock() {
 
 async function vote(choice) {
   if (!unlocked || root.dataset.state !== "trial") return;
-  lock("");
-  votes.find((button) => button.dataset.choice === choice).dataset.chosen = true;
-  try {
-    await ask("vote", { trial: trial.trial, choice });
-  } catch (error) {
-    if (error.code !== "early") return attempt(() => { if (error.code) throw error; return cast(choice); });
-    find(".tdm-hint").textContent = error.message;
-    setTimeout(unlock, 500);
-    return;
-  } finally {
-    for (const button of votes) delete button.dataset.chosen;
-  }
-  next();
+  lock();
+  const cast = trial.trial, chosen = votes.find((button) => button.dataset.choice === choice);
+  chosen.dataset.chosen = true;
+  await attempt(async () => {
+    await ask("vote", { trial: cast, choice }); // the same vote twice counts once
+    await next();
+  });
+  delete chosen.dataset.chosen;
 }
-
-const cast = async (choice) => { await ask("vote", { trial: trial.trial, choice }); return next(); };
 
 function sure(asked) {
   find(".tdm-sure").hidden = !asked;
@@ -143,7 +153,8 @@ root.addEventListener("click", (event) => {
   else if (button) actions[button.dataset.do]();
 });
 root.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey || event.repeat || event.target.closest("dialog, select")) return;
+  if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey || event.repeat) return;
+  if (event.target.closest("dialog, select")) return;
   const choice = voteKeys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!choice || root.dataset.state !== "trial") return;
   event.preventDefault();

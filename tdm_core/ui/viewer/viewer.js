@@ -8,7 +8,8 @@
 //   source.locked         true on the blind page: no cards, links, downloads or swapping; arrows belong to the votes
 //   source.below          pixels below the pictures that should stay in sight
 //   item                  {id, label, note, state: idle|queued|running|ready|failed, step, steps, elapsed, seconds,
-//                          badge, message, src, preview} or, already decoded, {id, label, state, picture: {bitmap, x, width}}
+//                          badge, message, src, preview}
+//                        or, already decoded, {id, label, state, picture: {bitmap, x, width}}
 //
 // Pictures are drawn once, unscaled, on one canvas per pane and scaled by one CSS transform, so that every pane has
 // the same box model and pixels stay as the server sent them. Visitors' words enter through textContent alone.
@@ -26,7 +27,9 @@ const KEYS = [
 const OPEN_KEYS = [["X", "swap the sides"], ["D", "download"], ["C", "copy a link to this view"]];
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-const create = (tag, className, text) => Object.assign(document.createElement(tag), { className, textContent: text ?? "" });
+const create = (tag, className, textContent = "") =>
+  Object.assign(document.createElement(tag), { className, textContent });
+const button = (name, text, onclick) => Object.assign(create("button", name, text), { type: "button", onclick });
 
 /** The address of a picture on this server or in this page; null for any other, which is never fetched. */
 function localUrl(source) {
@@ -60,11 +63,12 @@ export function mount(root, source) {
   const $ = (selector) => root.querySelector(selector);
   const stage = $(".tdm-stage"), layers = $(".tdm-layers"), handle = $(".tdm-handle"), cards = $(".tdm-cards");
   const panes = new Map(); // id -> {id, item, layer, canvas, card, shown, wanted}
-  const view = { mode: window.innerWidth < 600 ? "slider" : "side", z: 1, cx: 0.5, cy: 0.5, wipe: 0.5, flipped: false, swapped: false,
-                 smooth: true, pair: null };
+  const view = { mode: window.innerWidth < 600 ? "slider" : "side", z: 1, cx: 0.5, cy: 0.5, wipe: 0.5,
+                 flipped: false, swapped: false, smooth: true, pair: null };
   let peek = false, size = { w: 1, h: 1 }, received = 0;
+  const filled = {}; // what a list or menu was filled from, so that ticks leave an open one alone
 
-  // ---- which panes are shown, and where -------------------------------------------------------------------------
+  // ---- which panes are shown, and where -----------------------------------------------------------------------
   const items = () => source.read()?.items ?? [];
   const ids = () => { const all = items().map((item) => item.id); return view.swapped ? all.reverse() : all; };
 
@@ -86,8 +90,8 @@ export function mount(root, source) {
     const aspect = size.w / size.h;
     if (view.mode === "side") {
       const grid = bestGrid(all.length || 1, aspect, width, height);
-      const at = (i) => ({ left: (i % grid.columns) * (grid.w + GAP_PX), top: Math.floor(i / grid.columns) * (grid.h + GAP_PX),
-                           w: grid.w, h: grid.h });
+      const at = (i) => ({ left: (i % grid.columns) * (grid.w + GAP_PX), w: grid.w,
+                           top: Math.floor(i / grid.columns) * (grid.h + GAP_PX), h: grid.h });
       const turn = peek ? 1 : 0; // holding B: every pane shows its neighbour's picture
       return { columns: grid.columns, height: grid.rows * (grid.h + GAP_PX) - GAP_PX,
                of: new Map(all.map((id, i) => [id, at((i + turn) % all.length)])) };
@@ -114,9 +118,10 @@ export function mount(root, source) {
     const offset = (centre, length, room) =>
       length <= room ? (room - length) / 2 : clamp(room / 2 - centre * length, room - length, 0);
     const x = offset(view.cx, canvas.width * scale, box.w), y = offset(view.cy, canvas.height * scale, box.h);
+    // In the slider only the upper picture is cut: two cut edges beside each other would show a seam.
+    const cut = view.mode === "slider" && isFirst ? `inset(0 ${(1 - wipe()) * 100}% 0 0)` : "";
     Object.assign(layer.style, { left: `${box.left}px`, top: `${box.top}px`, width: `${box.w}px`, height: `${box.h}px`,
-                                 clipPath: view.mode === "slider" && isFirst ? `inset(0 ${(1 - wipe()) * 100}% 0 0)` : "",
-                                 zIndex: isFirst ? 1 : 0 }); // only the upper one is cut: two cut edges would show a seam
+                                 clipPath: cut, zIndex: isFirst ? 1 : 0 });
     canvas.style.transform = `translate(${x}px, ${y}px) scale(${scale})`;
     layer.dataset.corner = view.mode === "slider" && isSecond ? "right" : "left";
   }
@@ -132,15 +137,15 @@ export function mount(root, source) {
     handle.setAttribute("aria-valuenow", Math.round(view.wipe * 100));
   }
 
-  // ---- panes, cards and pictures -----------------------------------------------------------------------------------
+  // ---- panes, cards and pictures ------------------------------------------------------------------------------
   function newPane(id) {
     const layer = create("div", "tdm-layer"), canvas = create("canvas", "tdm-canvas"), card = create("div", "tdm-card");
     Object.assign(canvas, { width: size.w, height: size.h });
     canvas.setAttribute("role", "img");
     layer.append(canvas, create("span", "tdm-label"), create("div", "tdm-message"));
-    card.append(create("b", "tdm-name"), create("span", "tdm-clock"), create("span", "tdm-note"), create("span", "tdm-badge"),
-                create("i", "tdm-track"));
-    if (!source.locked) layer.append(Object.assign(create("button", "tdm-stop", "Stop"), { type: "button", onclick: () => source.stop() }));
+    card.append(create("b", "tdm-name"), create("span", "tdm-clock"), create("span", "tdm-note"),
+                create("span", "tdm-badge"), create("i", "tdm-track"));
+    if (!source.locked) layer.append(button("tdm-stop", "Stop", () => source.stop()));
     layers.append(layer);
     cards.append(card);
     return { id, layer, canvas, card, shown: null, wanted: null };
@@ -158,7 +163,7 @@ export function mount(root, source) {
       dress(Object.assign(panes.get(item.id), { item }));
     }
     panes.forEach(load);
-    for (const id of ids()) cards.append(panes.get(id).card);
+    if (isNew("order", ids().join())) for (const id of ids()) cards.append(panes.get(id).card);
     $(".tdm-foot").textContent = source.read()?.foot ?? "";
     fillPairs();
     fillDownloads();
@@ -174,7 +179,8 @@ export function mount(root, source) {
     card.querySelector(".tdm-name").textContent = item.label;
     card.querySelector(".tdm-note").textContent = item.note ?? "";
     card.querySelector(".tdm-badge").textContent = item.badge ?? "";
-    card.querySelector(".tdm-track").style.setProperty("--done", item.state === "ready" ? 1 : (item.step ?? 0) / (item.steps || 1));
+    const done = item.state === "ready" ? 1 : (item.step ?? 0) / (item.steps || 1);
+    card.querySelector(".tdm-track").style.setProperty("--done", done);
   }
 
   async function load(pane) {
@@ -188,18 +194,19 @@ export function mount(root, source) {
       const bitmap = await decode(wanted);
       if (pane.wanted === wanted) paint(pane, wanted, { bitmap, x: 0, width: bitmap.width });
     } catch (error) {
-      if (pane.wanted === wanted) message(pane, `The picture did not arrive (${error.message}).`, () => { pane.wanted = null; load(pane); });
+      const retry = () => { pane.wanted = null; load(pane); };
+      if (pane.wanted === wanted) message(pane, `The picture did not arrive (${error.message}).`, retry);
     }
   }
 
   function paint(pane, key, { bitmap, x, width }) {
-    const { canvas } = pane;
-    Object.assign(canvas, { width, height: bitmap.height });
-    canvas.getContext("2d", { colorSpace: "srgb" }).drawImage(bitmap, x, 0, width, bitmap.height, 0, 0, width, bitmap.height);
+    const { canvas } = pane, height = bitmap.height;
+    Object.assign(canvas, { width, height });
+    canvas.getContext("2d", { colorSpace: "srgb" }).drawImage(bitmap, x, 0, width, height, 0, 0, width, height);
     pane.shown = key;
     pane.layer.dataset.preview = key === pane.item.preview;
-    const aspectChanged = size.w * bitmap.height !== size.h * width;
-    size = { w: width, h: bitmap.height };
+    const aspectChanged = root.dataset.painted && size.w * height !== size.h * width;
+    size = { w: width, h: height };
     if (aspectChanged) Object.assign(view, { z: 1, cx: 0.5, cy: 0.5 });
     place();
     if (items().every((item) => item.state !== "ready" || panes.get(item.id).shown === panes.get(item.id).wanted))
@@ -211,10 +218,10 @@ export function mount(root, source) {
     box.replaceChildren();
     if (!text) return;
     box.append(create("p", "", text));
-    if (retry) box.append(Object.assign(create("button", "tdm-tool", "Try again"), { type: "button", onclick: retry }));
+    if (retry) box.append(button("tdm-tool", "Try again", retry));
   }
 
-  // ---- clocks: the server sends seconds, the browser only fills the time between two ticks ---------------------------
+  // ---- clocks: the server sends seconds, the browser only fills the time between two ticks --------------------
   const elapsed = (item) => (item.elapsed ?? 0) + (performance.now() - received) / 1000;
   const clock = (item) => {
     if (item.state === "ready" && item.seconds != null) return seconds(item.seconds);
@@ -238,11 +245,18 @@ export function mount(root, source) {
     if (news !== announced) $(".tdm-status").textContent = announced = news;
   }
 
-  // ---- the toolbar --------------------------------------------------------------------------------------------------
+  function isNew(name, content) {
+    const changed = filled[name] !== content;
+    filled[name] = content;
+    return changed;
+  }
+
+  // ---- the toolbar --------------------------------------------------------------------------------------------
   function fillPairs() {
     const select = $("[data-act=pair]"), all = items(), label = (id) => panes.get(id).item.label;
     const pairs = all.flatMap((a, i) => all.slice(i + 1).map((b) => [a.id, b.id]));
-    select.replaceChildren(...pairs.map((ends) => new Option(ends.map(label).join(" ↔ "), ends.join(" "))));
+    const options = pairs.map((ends) => [ends.map(label).join(" ↔ "), ends.join(" ")]);
+    if (isNew("pairs", options.join())) select.replaceChildren(...options.map((option) => new Option(...option)));
     select.value = all.map((item) => item.id).filter((id) => pair().includes(id)).join(" ");
     $(".tdm-pair").hidden = view.mode === "side" || all.length < 3;
     $(".tdm-flip").hidden = view.mode !== "blink";
@@ -260,7 +274,9 @@ export function mount(root, source) {
       const json = JSON.stringify(value.settings, null, 2);
       entries.push(["Settings and clocks", `data:application/json,${encodeURIComponent(json)}`, "settings.json"]);
     }
-    sheet.replaceChildren(...entries.map(([label, href, download]) => Object.assign(create("a", "", label), { href, download })));
+    if (!isNew("downloads", entries.join())) return;
+    const link = ([label, href, download]) => Object.assign(create("a", "", label), { href, download });
+    sheet.replaceChildren(...entries.map(link));
     if (!entries.length) sheet.append(create("p", "", "Nothing to download yet."));
   }
 
@@ -281,7 +297,7 @@ export function mount(root, source) {
     }
   }
 
-  // ---- zoom and pan, in shares of the picture, so that panes of any size stay linked ----------------------------------
+  // ---- zoom and pan, in shares of the picture, so that panes of any size stay linked --------------------------
   const shownBox = () => boxes().of.values().next().value ?? { w: 1, h: 1 };
   const fitScale = (box = shownBox()) => Math.min(box.w / size.w, box.h / size.h);
   const oneToOne = () => 1 / (fitScale() * window.devicePixelRatio);
@@ -302,8 +318,9 @@ export function mount(root, source) {
 
   function settle() {
     const box = shownBox(), scale = fitScale(box) * view.z;
-    const bound = (centre, room, length) => (length <= room ? 0.5 : clamp(centre, room / 2 / length, 1 - room / 2 / length));
-    Object.assign(view, { cx: bound(view.cx, box.w, size.w * scale), cy: bound(view.cy, box.h, size.h * scale) });
+    const bound = (centre, share) => (share >= 1 ? 0.5 : clamp(centre, share / 2, 1 - share / 2)); // share: in sight
+    view.cx = bound(view.cx, box.w / (size.w * scale));
+    view.cy = bound(view.cy, box.h / (size.h * scale));
     stage.style.touchAction = view.z > 1 ? "none" : "pan-y pinch-zoom";
     place();
     remember();
@@ -369,7 +386,7 @@ export function mount(root, source) {
     place();
   }
 
-  // ---- actions: every key has a button -----------------------------------------------------------------------------------
+  // ---- actions: every key has a button ------------------------------------------------------------------------
   const redraw = (change) => { Object.assign(view, change); settle(); fillPairs(); };
   const act = {
     side: () => redraw({ mode: "side" }),
@@ -399,7 +416,8 @@ export function mount(root, source) {
   $("[data-act=pair]").addEventListener("change", (event) => redraw({ pair: event.target.value.split(" ") }));
 
   root.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest("input, textarea, select, dialog")) return;
+    if (event.ctrlKey || event.altKey || event.metaKey) return;
+    if (event.target.closest("input, textarea, select, dialog")) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (key === "b") setPeek(true);
     else if (key.startsWith("Arrow")) { if (!arrow(key, event.shiftKey)) return; }
@@ -420,10 +438,10 @@ export function mount(root, source) {
     return true;
   }
 
-  // ---- the view in the address, never sent to the server -----------------------------------------------------------------
+  // ---- the view in the address, never sent to the server ------------------------------------------------------
   const hash = () => new URLSearchParams({
-    v: view.mode, z: view.z.toFixed(2), x: view.cx.toFixed(3), y: view.cy.toFixed(3), w: view.wipe.toFixed(2), p: pair().join("-"),
-    s: view.smooth ? "1" : "0", o: view.swapped ? "1" : "0",
+    v: view.mode, z: view.z.toFixed(2), x: view.cx.toFixed(3), y: view.cy.toFixed(3), w: view.wipe.toFixed(2),
+    p: pair().join("-"), s: view.smooth ? "1" : "0", o: view.swapped ? "1" : "0",
   }).toString();
 
   function address(withRequest) {
@@ -442,10 +460,16 @@ export function mount(root, source) {
 
   function recall() {
     const saved = new URLSearchParams(source.locked ? "" : location.hash.slice(1));
-    const number = (name, low, high, usual) => { const x = parseFloat(saved.get(name)); return Number.isFinite(x) ? clamp(x, low, high) : usual; };
     if (!MODES.includes(saved.get("v"))) return;
-    Object.assign(view, { mode: saved.get("v"), z: number("z", 0.05, ZOOM_MAX, 1), cx: number("x", 0, 1, 0.5), cy: number("y", 0, 1, 0.5),
-      wipe: number("w", 0, 1, 0.5), pair: saved.get("p")?.split("-"), smooth: saved.get("s") !== "0", swapped: saved.get("o") === "1" });
+    const number = (name, low, high, usual) => {
+      const value = parseFloat(saved.get(name));
+      return Number.isFinite(value) ? clamp(value, low, high) : usual;
+    };
+    Object.assign(view, {
+      mode: saved.get("v"), z: number("z", 0.05, ZOOM_MAX, 1), cx: number("x", 0, 1, 0.5), cy: number("y", 0, 1, 0.5),
+      wipe: number("w", 0, 1, 0.5), pair: saved.get("p")?.split("-"), smooth: saved.get("s") !== "0",
+      swapped: saved.get("o") === "1",
+    });
   }
 
   root.classList.toggle("tdm-locked", Boolean(source.locked));
