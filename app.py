@@ -83,11 +83,13 @@ def serve(settings: Settings) -> None:
     page = build_page(settings, preset, visitors, service, warm)
     launch(page, settings, service)
     threading.Thread(target=prepare, name="tdm-prepare", daemon=True).start()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # after launch, which may set its own
+    told_to_stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: told_to_stop.set())  # after launch, which may set its own
     try:
-        page.block_thread()
-    finally:
-        page.close()
+        told_to_stop.wait()
+    except KeyboardInterrupt:
+        pass
+    page.close()
 
 
 def build_page(

@@ -76,6 +76,7 @@ class Handlers:
 
     def teachers(self, desk: Desk) -> Iterator[Value]:
         """Go on with the cut teacher, then the teacher."""
+        yield gr.skip()  # a generator that yields nothing would clear the viewer
         board = desk.board
         for role in (Role.TEACHER_FEW, Role.TEACHER):
             if board and board.claim(role):

@@ -71,10 +71,8 @@ def test_a_slow_teacher_can_be_stopped(studio, page):
     assert studio.control()["closed"] == closed + 1
 
 
-@pytest.mark.parametrize(
-    "prompt", ["fox ${document.title='run'} {{value}} \\u `", "<img src=x onerror=document.title='run'> مرحبا"]
-)
-def test_a_hostile_prompt_is_text(page, prompt):
+def test_a_hostile_prompt_is_text(page):
+    prompt = "fox ${document.title='run'} {{value}} \\u ` <img src=x onerror=document.title='run'> مرحبا"
     generate(page, prompt)
     page.wait_for_function("(text) => new URLSearchParams(location.search).get('prompt') === text", arg=prompt)
     page.wait_for_function(ALL_READY)
@@ -83,10 +81,10 @@ def test_a_hostile_prompt_is_text(page, prompt):
     assert "never taught" in page.locator("#tdm-note").text_content()
 
 
-@pytest.mark.parametrize(("prompt", "message"), [("  ", "empty"), ("x" * 600, "at most 500")])
-def test_a_wrong_prompt_is_told_beside_the_field_and_keeps_the_pictures(page, prompt, message):
-    generate(page, prompt)
-    page.locator("#tdm-note .tdm-error", has_text=message).wait_for()
+def test_a_wrong_prompt_is_told_beside_the_field_and_keeps_the_pictures(page):
+    for prompt, message in (("  ", "empty"), ("x" * 600, "at most 500")):
+        generate(page, prompt)
+        page.locator("#tdm-note .tdm-error", has_text=message).wait_for()
     assert set(page.evaluate(STATES).values()) == {"ready"}
 
 
@@ -116,9 +114,10 @@ def test_suggestions_and_dice_run_at_once(studio, page):
     page.wait_for_function("location.search.includes('two+pandas')")
     page.wait_for_function(ALL_READY)
     page.locator("#tdm-dice").click()
-    page.wait_for_function("!location.search.includes('seed=7&')")
+    seed = page.locator("#tdm-seed input").input_value()
+    page.wait_for_function("(seed) => location.search.includes(`seed=${seed}&`)", arg=seed)
     page.wait_for_function(ALL_READY)
-    assert studio.control()["seeds"][-3:] == [int(page.locator("#tdm-seed input").input_value())] * 3
+    assert studio.control()["seeds"][-3:] == [int(seed)] * 3
 
 
 def test_more_teacher_steps_cost_more_evaluations(page):
@@ -127,14 +126,15 @@ def test_more_teacher_steps_cost_more_evaluations(page):
     page.locator("#tdm-teacher-steps", has_text="100 network evaluations").wait_for()
 
 
-@pytest.mark.parametrize(("width", "height"), [(1280, 860), (390, 844)])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height", "scheme"), [(1280, 860, "light"), (390, 844, "dark")])
 def test_no_tab_is_wider_than_its_window(studio, open_page, width, height, scheme):
     page = open_page(studio.url, width=width, height=height, color_scheme=scheme)
     page.wait_for_function(ALL_READY)
-    for tab in ("study", "results", "about"):
-        page.evaluate("(id) => document.querySelector(`[role=tab]#${id}-button, [data-tab-id=${id}]`)?.click()", tab)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for tab in ("Compare", "Blind study", "Results", "About"):
+        page.evaluate(
+            "(name) => [...document.querySelectorAll('[role=tab]')].find((t) => t.innerText === name)?.click()", tab
+        )
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
 
 
 def test_only_compare_is_open_to_programs(studio):
