@@ -1,8 +1,11 @@
 """What many tests need and is worth making once."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: nets are tiny, and sums must be equal to the bit
 
 
 @pytest.fixture(scope="session")
