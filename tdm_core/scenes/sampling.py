@@ -88,5 +88,5 @@ _MAKERS: tuple[Callable[[Generator], Scene], ...] = (
     _color_attr,
     _mixed,
 )
-_WEIGHTS = (0.08, 0.20, 0.14, 0.10, 0.20, 0.18, 0.10)
+_WEIGHTS = (0.05, 0.20, 0.10, 0.06, 0.32, 0.17, 0.10)
 _CUMULATIVE = (np.cumsum(_WEIGHTS) / sum(_WEIGHTS)).tolist()  # rng.choice(p=...) draws the same, ten times slower

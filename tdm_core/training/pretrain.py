@@ -16,12 +16,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tdm_core.errors import TrainingError
+from tdm_core.training.muon import Muon
 
 Draw = Callable[[int, int], tuple[Tensor, list[str]]]
 
@@ -34,6 +36,7 @@ class PretrainConfig:
     decay_steps: int = 2400
     warmup_steps: int = 100
     batch_size: int = 96
+    optimizer: Literal["adamw", "muon"] = "adamw"  # muon: for the matrices of the blocks
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.0
     clip_norm: float = 1.0
@@ -92,10 +95,17 @@ class Pretrainer:
         stream: LatentStream,
     ) -> None:
         self.config, self.network, self.tokenize, self.stream = config, network, tokenize, stream
-        parameters = [p for p in network.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            parameters, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay, fused=True
-        )
+        named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+        parameters = [p for _, p in named]
+        matrices = [p for name, p in named if config.optimizer == "muon" and _is_hidden_matrix(name, p)]
+        others = [p for p in parameters if not any(p is matrix for matrix in matrices)]
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(
+                others, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay, fused=True
+            )
+        ]
+        if matrices:
+            self.optimizers.append(Muon(matrices, lr=config.learning_rate))
         self.ema = [p.detach().clone() for p in parameters]
         self.generator = torch.Generator().manual_seed(config.seed)
         self.step, self.seconds, self.parameters = 0, 0.0, parameters
@@ -114,10 +124,11 @@ class Pretrainer:
         loss = F.mse_loss(velocity, noise - latents)
         loss.backward()
         nn.utils.clip_grad_norm_(self.parameters, config.clip_norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, config)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(self.step, config)
+            optimizer.step()
+            optimizer.zero_grad()
         self.step += 1
         decay = min(config.ema, self.step / (self.step + 10))
         for average, parameter in zip(self.ema, self.parameters, strict=True):
@@ -157,7 +168,7 @@ class Pretrainer:
         folder.mkdir(parents=True, exist_ok=True)
         state = {
             "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "ema": self.ema,
             "generator": self.generator.get_state(),
             "step": self.step,
@@ -176,11 +187,18 @@ class Pretrainer:
             return
         state = torch.load(path, weights_only=True)
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         for average, saved in zip(self.ema, state["ema"], strict=True):
             average.copy_(saved)
         self.generator.set_state(state["generator"])
         self.step, self.seconds = state["step"], state["seconds"]
+
+
+def _is_hidden_matrix(name: str, parameter: Tensor) -> bool:
+    """Attention and feed-forward of the blocks; Adam keeps embeddings, modulations and what leaves the network."""
+    inside = "blocks." in name or ".layers." in name
+    return inside and parameter.ndim == 2 and "norm" not in name
 
 
 def append_log(path: Path, row: dict[str, float]) -> None:
