@@ -17,9 +17,9 @@ from typing import Any
 from numpy.random import default_rng
 
 from tdm_core.errors import ConfigError, LoadError, TDMError
-from tdm_core.generation.bank import Bank, build_bank, read_prompts
+from tdm_core.generation.bank import STUDY_PROMPTS, Bank, build_bank, read_prompts
 from tdm_core.generation.plan import student_grids
-from tdm_core.generation.presets import PROJECT, Preset
+from tdm_core.generation.presets import Preset
 from tdm_core.generation.visitors import Visitors
 from tdm_core.scenes import grammar
 from tdm_core.scenes.sampling import sample_scene
@@ -29,7 +29,6 @@ from tdm_core.study import StudyService
 from tdm_core.wiring import Wiring
 
 DEFAULT_PRESET = "mini-sd3"
-STUDY_PROMPTS = PROJECT / "assets" / "prompts" / "study.txt"
 PRIVATE_NAMES = ("study.sqlite3", "study.sqlite3-wal", "study.sqlite3-shm", "secret", "bank")
 SUGGESTIONS, LONGEST_SUGGESTION = 6, 34
 

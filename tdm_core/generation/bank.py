@@ -25,10 +25,12 @@ import numpy as np
 from tdm_core.errors import ConfigError, RequestError, StorageError, StudyError
 from tdm_core.generation.media import decode_png, write_whole
 from tdm_core.generation.packed import pack_pair
+from tdm_core.generation.presets import PROJECT
 from tdm_core.generation.sample import MAX_SEED, Role, Sample, Sampler, SampleRequest, check_prompt
 from tdm_core.toml_config import from_mapping
 
 ARMS = (Role.STUDENT, Role.TEACHER)
+STUDY_PROMPTS = PROJECT / "assets" / "prompts" / "study.txt"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -201,3 +201,33 @@ def test_program_keeps_the_libraries_chatter_off_stderr(tiny_system, tmp_path):
     command = [sys.executable, "-m", "tdm_core", *PAIR, "--presets", tiny_system / "presets", "--out", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_bank_is_built_resumed_and_checked(run, tmp_path):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a cat\na dog\n")
+    build = ["bank", "build", "--preset", "tiny", "--prompts", prompts, "--pairs"]
+    assert run(*build, 1)[0] == 0
+    first = {path.name for path in (tmp_path / "data" / "bank").glob("[!.]*")}
+    status, out, err = run(*build, 2)
+    made = sorted(path for path in (tmp_path / "data" / "bank").glob("[!.]*"))
+    assert (status, err, len(first), len(made)) == (0, [], 1, 2) and "2 pairs of tiny" in out
+    assert first < {path.name for path in made}
+    assert run("bank", "check")[0] == 0
+    (made[0] / "student_left.png").write_bytes(b"damaged")
+    status, out, _ = run("bank", "check")
+    assert status == 1 and made[0].name in out and "1 damaged" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["build", "--preset", "none"], "no such preset"),
+        (["build", "--pairs", "0"], "at least one"),
+        (["build", "--prompts", "nowhere.txt"], "nowhere.txt"),
+        (["check"], "no bank there"),
+    ],
+)
+def test_bank_refuses_in_a_line_or_two(run, arguments, word):
+    status, out, err = run("bank", *arguments)
+    assert (status, out) == (2, "") and 1 <= len(err) <= 2 and word in err[0]
