@@ -7,7 +7,7 @@ import importlib
 
 from benchmarks import readme
 
-BENCHMARKS = ("startup", "engine_overhead")
+BENCHMARKS = ("startup", "engine_overhead", "quality")
 
 
 def main() -> None:

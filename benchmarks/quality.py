@@ -1,0 +1,145 @@
+"""A shipped mini on its whole suite: every row of the README's quality table, and the scores on both model cards.
+
+``python -m benchmarks.quality [PRESET]`` generates what is missing under ``runs/quality/PRESET`` (56 network
+evaluations for each of 2,220 teacher's pictures: about 20 minutes on two cores), scores it and writes it down.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.rows import ROOT, Measure, save
+from tdm_core.evaluation.arms import arms_of, choose_arms
+from tdm_core.evaluation.harness import generate
+from tdm_core.evaluation.metrics import frechet, scenes
+from tdm_core.evaluation.report import score, table
+from tdm_core.evaluation.runs import Run
+from tdm_core.evaluation.suites import load_suite
+from tdm_core.generation.presets import Preset
+from tdm_core.settings import Settings
+from tdm_core.wiring import Wiring
+
+SEEDS = 4
+SCORES = "## Scores"
+Result = dict[str, Any]
+
+
+def main(name: str = "mini-sd3") -> None:
+    wiring = Wiring(Settings.from_env())
+    preset = wiring.presets[name]
+    folder = ROOT / "runs" / "quality" / name
+    generate(
+        folder,
+        preset=preset,
+        suite=load_suite("scenes"),
+        arms=choose_arms(preset, None),
+        sampler=wiring.engine,
+        limit=None,
+        seeds=SEEDS,
+        batch_size=32,
+        report=_Lines(),
+    )
+    results = score(Run.open(folder), [scenes, frechet])
+    measures = bars(results)
+    for measure in measures:
+        print(f"{measure.what:60} {measure.value:6.3f} {measure.bar:9} {measure.met}")
+    for card in (preset.local(preset.base), preset.local(preset.student.lora)):
+        if card is not None:
+            write_scores(card / "README.md", scores_section(preset, results))
+    print(save(f"quality-{name}", f"python -m benchmarks.quality {name}", measures))
+
+
+def bars(results: Result) -> list[Measure]:
+    """The figures that a few-step student is held against, and what it is held against."""
+    arms, compared, distances = results["scenes"], results["comparisons"]["scenes"], results["comparisons"]["frechet"]
+    equal = _better(arms, "teacher_equal")
+    gap = next(row for what, row in compared.items() if what.startswith("gap closed"))
+    unguided, guided = _better(arms, "teacher_equal_unguided"), _better(arms, "teacher_equal_guided")
+    few, lead = _better(arms, "teacher_few"), compared[f"teacher - {equal}"]
+    rows = [
+        ("teacher, full steps", arms["teacher"], 0.80, "value"),
+        ("student", arms["student"], None, "value"),
+        ("student - teacher", compared["student - teacher"], -0.02, "value"),
+        *((f"student - {arm}", compared[f"student - {arm}"], 0.0, "low") for arm in (unguided, guided) if arm),
+        (f"student - {few}", compared[f"student - {few}"], 0.0, "value"),
+        (f"teacher - {equal}", lead, 0.15, "value"),
+        ("share of that gap which the student closes", gap, 0.8, "value"),
+    ]
+    measures = [_measure(what, row, least, key) for what, row, least, key in rows]
+    ratio = distances["student / teacher"]
+    met = ratio["value"] <= 1.15
+    return [*measures, _row("Frechet distance to true renders, student / teacher", ratio, "<= 1.15", met)]
+
+
+def _better(arms: Result, beginning: str) -> str:
+    """Of the time grids on which a cut teacher ran, the one that suits it best."""
+    return max((arm for arm in arms if arm.startswith(beginning)), key=lambda arm: arms[arm]["value"], default="")
+
+
+def _measure(what: str, row: Result, least: float | None, key: str) -> Measure:
+    if least is None:
+        return _row(what, row, "", None)
+    bar = "interval above 0" if key == "low" else f">= {least:g}"
+    return _row(what, row, bar, row[key] > 0 if key == "low" else row[key] >= least)
+
+
+def _row(what: str, row: Result, bar: str, met: bool | None) -> Measure:
+    return Measure(what=what, value=row["value"], low=row["low"], high=row["high"], n=row["n"], bar=bar, met=met)
+
+
+def scores_section(preset: Preset, results: Result) -> str:
+    """Markdown for the model cards: every sampler with its interval, then the paired differences."""
+    arms = arms_of(preset)
+    scored, distances = results["scenes"], results["frechet"]
+    tags = list(scored["student"]["per_tag"])
+    rows = []
+    for arm, row in scored.items():
+        by_tag = [f"{row['per_tag'][tag]:.2f}" for tag in tags]
+        distance = f"{distances[arm]['value']:.3f}"
+        rows.append([arm, arms[arm].steps, _nfe(preset, arm), _interval(row), *by_tag, distance])
+    header = ["sampler", "steps", "network evaluations", "overall [95 %]", *tags, "Frechet"]
+    compared = [[what, _interval(row)] for what, row in results["comparisons"]["scenes"].items()]
+    return "\n".join(
+        [
+            f"{SCORES}\n",
+            f"The scenes suite, {scored['student']['prompts']} prompts x {SEEDS} pictures, the same noises for all;"
+            f" made by `python -m benchmarks.quality {preset.name}`. Overall is the mean of the six categories;"
+            " intervals resample prompts. Frechet: to true renders, lower is better.\n",
+            table(header, rows),
+            table(["paired, same prompts and noises", "difference [95 %]"], compared),
+        ]
+    )
+
+
+def _nfe(preset: Preset, arm: str) -> int:
+    found = arms_of(preset)[arm]
+    return found.steps * (2 if found.guidance_scale > 1 else 1)
+
+
+def _interval(row: Result) -> str:
+    return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+
+
+def write_scores(card: Path, section: str) -> None:
+    """Put the section at the card's end, in place of an older one."""
+    text = card.read_text(encoding="utf-8").partition(f"\n{SCORES}\n")[0]
+    card.write_text(f"{text.rstrip()}\n\n{section}", encoding="utf-8")
+
+
+class _Lines:
+    """A line of progress every half minute."""
+
+    def __init__(self) -> None:
+        self._told = 0.0
+
+    def __call__(self, arm: str, done: int, total: int) -> None:
+        if time.monotonic() - self._told > 30 or done == total:
+            self._told = time.monotonic()
+            print(f"{arm:<34} {done:>5} of {total}", flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
