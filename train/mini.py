@@ -11,11 +11,12 @@ import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from diffusers import AutoencoderDC, StableDiffusion3Pipeline
-from torch import Tensor
+from diffusers import AutoencoderDC
+from torch import Tensor, nn
 
 from tdm_core.backbones import mini
 from tdm_core.errors import ConfigError, TDMError
@@ -27,13 +28,19 @@ from tdm_core.toml_config import from_toml
 from tdm_core.training.autoencoder import AutoencoderConfig, polish, train
 from tdm_core.training.pretrain import LatentStream, PretrainConfig, Pretrainer, append_log
 
+HISTORY = "training.json"  # in a published folder: how long its weights were trained, and how they scored meanwhile
+STARTED_FROM = "started_from.json"  # in a run's folder: the history of the weights that it started from
+NOTHING_YET: dict[str, Any] = {"minutes": 0.0, "steps": 0, "pictures": 0, "scores": []}
+
 
 @dataclass(frozen=True, kw_only=True)
 class MiniConfig:
     """Everything that makes one mini teacher."""
 
     out: Path
+    family: Literal["sd3", "pixart"] = "sd3"
     start: Path | None = None  # published weights to train on from, with a fresh optimiser; None: from nothing
+    borrowed_autoencoder: Path | None = None  # take this one instead of training one; a folder as diffusers saves it
     autoencoder_shape: mini.AutoencoderShape = field(default_factory=mini.AutoencoderShape)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     polishing: AutoencoderConfig = field(
@@ -42,6 +49,8 @@ class MiniConfig:
     text: mini.TextShape = field(default_factory=mini.TextShape)
     transformer: mini.TransformerShape = field(default_factory=mini.TransformerShape)
     training: PretrainConfig = field(default_factory=PretrainConfig)
+    teacher_steps: int = 28  # of the sampler, as scored and as the card says
+    guidance_scale: float = 3.0
 
 
 def to_tensor(pictures: list[Pixels]) -> Tensor:
@@ -78,8 +87,11 @@ def _crowded(rng: np.random.Generator) -> Layout:
 def make_autoencoder(config: MiniConfig) -> AutoencoderDC:
     """Load the trained autoencoder, or train it."""
     folder = config.out / "vae"
-    if not folder.exists() and config.start is not None:
-        _replace(folder, AutoencoderDC.from_pretrained(config.start / "vae").save_pretrained)
+    ready = config.borrowed_autoencoder or (config.start and config.start / "vae")
+    if not folder.exists() and ready:
+        if not (ready / "config.json").exists():
+            raise ConfigError(f"{ready}: no autoencoder there\nname a folder that diffusers' save_pretrained wrote")
+        _replace(folder, AutoencoderDC.from_pretrained(ready).save_pretrained)
     if not folder.exists():
         torch.manual_seed(config.autoencoder.seed)
         model = mini.build_autoencoder(config.autoencoder_shape)
@@ -100,34 +112,33 @@ def polish_decoder(config: MiniConfig) -> None:
 def make_teacher(config: MiniConfig, vae: AutoencoderDC) -> None:
     """Train the text encoders and the transformer; write the pipeline after every checkpoint."""
     torch.manual_seed(config.training.seed)
-    tokenizer = mini.build_tokenizer(VOCABULARY, config.text.max_tokens)
-    network = mini.SD3Network(
-        mini.build_transformer(config.transformer, config.text, config.autoencoder_shape.latent_channels),
-        (mini.build_text_encoder(config.text, tokenizer), mini.build_text_encoder(config.text, tokenizer)),
-    )
+    family = mini.family(config.family)
+    tokenizer = family.build_tokenizer(VOCABULARY, config.text.max_tokens)
+    network = family.build_network(config.transformer, config.text, config.autoencoder_shape.latent_channels, tokenizer)
     if config.start is not None:
-        _start_from(config.start, network)
+        _start_from(config.start, family, network)
+        if not (config.out / STARTED_FROM).exists() and (config.start / HISTORY).exists():
+            shutil.copy(config.start / HISTORY, config.out / STARTED_FROM)
 
     def tokenize(captions: list[str]) -> Tensor:
         return tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
 
     stream = LatentStream(config.training, draw_scenes, lambda pictures: vae.encode(pictures).latent)
-    trainer = Pretrainer(config.training, network, tokenize, stream)
+    trainer = Pretrainer(config.training, network, tokenize, stream, family.process(), family.PREDICTION_TYPE)
     for _ in trainer.run(config.out / "teacher", _report("teacher", config.out)):
         trained = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         network.load_state_dict(trainer.ema_state())
-        pipeline = mini.assemble(network.transformer, vae, (network.text_encoder, network.text_encoder_2), tokenizer)
-        _replace(config.out / "pipeline", pipeline.save_pretrained)
+        _replace(config.out / "pipeline", family.assemble(network, vae, tokenizer).save_pretrained)
         network.load_state_dict(trained)
 
 
-def _start_from(folder: Path, network: mini.SD3Network) -> None:
+def _start_from(folder: Path, family: mini.MiniFamily, network: nn.Module) -> None:
     """Give the network the weights of a published pipeline."""
     if not (folder / "model_index.json").exists():
         raise ConfigError(f"start = {str(folder)!r}: no pipeline there\nname a folder that train.publish wrote")
-    published = StableDiffusion3Pipeline.from_pretrained(folder, text_encoder_3=None, tokenizer_3=None)
-    for name, module in network.named_children():
-        module.load_state_dict(getattr(published, name).float().state_dict())
+    published = family.load(folder)
+    for part in family.PARTS:
+        getattr(network, part).load_state_dict(getattr(published, part).float().state_dict())
 
 
 def _replace(folder: Path, save) -> None:

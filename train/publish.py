@@ -14,51 +14,75 @@ import platform
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import StableDiffusion3Pipeline
+from diffusers import DiffusionPipeline
 from diffusers.utils import logging
 
-from tdm_core.diffusion.trajectory import time_nodes
+from tdm_core.backbones import mini
 from tdm_core.errors import ConfigError, TDMError
 from tdm_core.scenes.render import Pixels
 from tdm_core.scenes.scorer import overall, per_tag, score_batch
 from tdm_core.scenes.suite import limited, load_suite
 from tdm_core.toml_config import from_toml
 from tdm_core.training.pretrain import append_log
-from train.mini import MiniConfig
+from train.mini import HISTORY, NOTHING_YET, STARTED_FROM, MiniConfig
 
-STEPS, GUIDANCE = 28, 3.0
 SHARD = "9MB"  # a Space refuses files over 10 MB
+TAGS = {"sd3": "stable-diffusion-3", "pixart": "pixart-alpha"}
+EXAMPLES = {
+    "sd3": """```python
+import torch
+from diffusers import StableDiffusion3Pipeline
+
+pipe = StableDiffusion3Pipeline.from_pretrained("{folder}", text_encoder_3=None, tokenizer_3=None)
+picture = pipe(
+    "a cat left of a dog",
+    sigmas=[1 - i / {steps} for i in range({steps})],  # the scheduler's own grid wastes its last step
+    guidance_scale={guidance},
+    max_sequence_length=0,  # without a T5 these tokens would be zeros
+    generator=torch.Generator().manual_seed(7),
+).images[0]
+```""",
+    "pixart": """```python
+import torch
+from diffusers import PixArtAlphaPipeline
+
+pipe = PixArtAlphaPipeline.from_pretrained("{folder}")
+picture = pipe(
+    "a cat left of a dog",
+    num_inference_steps={steps},
+    guidance_scale={guidance},
+    max_sequence_length=14,
+    use_resolution_binning=False,  # the bins are of 256 pixels and more
+    clean_caption=False,
+    generator=torch.Generator().manual_seed(7),
+).images[0]
+```""",
+}
 
 
-def load(folder: Path) -> StableDiffusion3Pipeline:
+def load(config: MiniConfig) -> DiffusionPipeline:
+    folder = config.out / "pipeline"
     if not (folder / "model_index.json").exists():
         raise ConfigError(f"{folder}: no pipeline yet; run python -m train.mini first")
     logging.set_verbosity_error()
-    pipeline = StableDiffusion3Pipeline.from_pretrained(folder, text_encoder_3=None, tokenizer_3=None)
+    pipeline = mini.family(config.family).load(folder)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-def draw(pipeline: StableDiffusion3Pipeline, prompts: list[str], batch_size: int = 32) -> list[Pixels]:
+def draw(config: MiniConfig, prompts: list[str], batch_size: int = 32) -> list[Pixels]:
     """One guided teacher picture a prompt, noise of picture i from seed i."""
+    family, pipeline = mini.family(config.family), load(config)
     pictures: list[Pixels] = []
     for start in range(0, len(prompts), batch_size):
         batch = prompts[start : start + batch_size]
-        generators = [torch.Generator().manual_seed(start + i) for i in range(len(batch))]
-        sigmas = time_nodes(STEPS)[:-1].tolist()
-        output = pipeline(
-            batch,
-            sigmas=sigmas,
-            num_inference_steps=STEPS,
-            guidance_scale=GUIDANCE,
-            max_sequence_length=0,
-            generator=generators,
-            output_type="np",
-        )
-        pictures += list((output.images * 255).round().astype(np.uint8))
+        seeds = range(start, start + len(batch))
+        images = family.draw(pipeline, batch, seeds, steps=config.teacher_steps, guidance=config.guidance_scale)
+        pictures += list((images * 255).round().astype(np.uint8))
     return pictures
 
 
@@ -66,10 +90,9 @@ def score_now(config: MiniConfig, num_prompts: int) -> dict[str, float]:
     """Score the weights as they stand on the first prompts of the suite, one picture each."""
     items = limited(load_suite(), num_prompts)
     tags = [item.tag for item in items]
-    verdicts = score_batch(
-        draw(load(config.out / "pipeline"), [i.prompt for i in items]), [i.prompt for i in items], tags
-    )
-    progress = json.loads((config.out / "teacher.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    prompts = [item.prompt for item in items]
+    verdicts = score_batch(draw(config, prompts), prompts, tags)
+    progress = _rows(config.out / "teacher.jsonl")[-1]
     row = {"step": progress["step"], "minutes": progress["minutes"], "prompts": num_prompts}
     row |= {"overall": overall(tags, verdicts), **per_tag(tags, verdicts)}
     append_log(config.out / "scores.jsonl", row)
@@ -78,18 +101,36 @@ def score_now(config: MiniConfig, num_prompts: int) -> dict[str, float]:
 
 def publish(config: MiniConfig, source: Path, folder: Path) -> None:
     """Write the pipeline as it ships: transformer and autoencoder in bf16, text encoders in fp32, with a card."""
-    pipeline = load(config.out / "pipeline")
+    pipeline = load(config)
     pipeline.transformer.to(torch.bfloat16)
     pipeline.vae.to(torch.bfloat16)
     draft = folder.with_name(f".draft-{folder.name}")
     shutil.rmtree(draft, ignore_errors=True)
     pipeline.save_pretrained(draft, max_shard_size=SHARD)
-    rows = _rows(config.out / "scores.jsonl")
-    (draft / "README.md").write_text(card(source, _rows(config.out / "teacher.jsonl")[-1], rows), encoding="utf-8")
-    if rows:
-        (draft / "score.svg").write_text(curve(rows), encoding="utf-8")
+    history = training_history(config)
+    (draft / HISTORY).write_text(json.dumps(history, indent=1) + "\n", encoding="utf-8")
+    (draft / "README.md").write_text(card(config, source, folder, history), encoding="utf-8")
+    if history["scores"]:
+        (draft / "score.svg").write_text(curve(history["scores"]), encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)
+
+
+def training_history(config: MiniConfig) -> dict[str, Any]:
+    """Minutes, pictures and scores of the whole training, also of the run whose published weights it started from."""
+    before = config.out / STARTED_FROM
+    history: dict[str, Any] = json.loads(before.read_text(encoding="utf-8")) if before.exists() else NOTHING_YET
+    last = _rows(config.out / "teacher.jsonl")[-1]
+    scores = [
+        row | {"minutes": history["minutes"] + row["minutes"], "step": history["steps"] + row["step"]}
+        for row in _rows(config.out / "scores.jsonl")
+    ]
+    return {
+        "minutes": history["minutes"] + last["minutes"],
+        "steps": history["steps"] + last["step"],
+        "pictures": history["pictures"] + last["step"] * config.training.batch_size,
+        "scores": history["scores"] + scores,
+    }
 
 
 def _rows(path: Path) -> list[dict[str, float]]:
@@ -123,49 +164,41 @@ def curve(rows: list[dict[str, float]]) -> str:
     )
 
 
-def card(source: Path, last: dict[str, float], rows: list[dict[str, float]]) -> str:
-    """The model card: use, making, scores."""
+def card(config: MiniConfig, source: Path, folder: Path, history: dict[str, Any]) -> str:
+    """The model card: use, making, scores while training."""
+    name, where = folder.name, folder.as_posix()
     table = "\n".join(
-        f"| {row['minutes']:.0f} | {row['step']:.0f} | {row['overall']:.3f} | {row['prompts']:.0f} |" for row in rows
+        f"| {row['minutes']:.0f} | {row['step']:.0f} | {row['overall']:.3f} | {row['prompts']:.0f} |"
+        for row in history["scores"]
     )
+    pipeline = mini.family(config.family).PIPELINE.__name__
     return f"""---
 license: apache-2.0
 library_name: diffusers
 pipeline_tag: text-to-image
-tags: [stable-diffusion-3, tiny, emoji-scenes]
+tags: [{TAGS[config.family]}, tiny, emoji-scenes]
 ---
 
-# mini-sd3
+# {name}
 
-A `StableDiffusion3Pipeline` at a tiny size, trained from nothing on rendered *emoji scenes* of 96 x 96 pixels by
-`python -m train.mini {source.as_posix()}`. It is the teacher of `mini-sd3-tdm`.
+A `{pipeline}` at a tiny size, trained from nothing on rendered *emoji scenes* of 96 x 96 pixels by
+`python -m train.mini {source.as_posix()}`. It is the teacher of `{name}-tdm`.
 
-```python
-import torch
-from diffusers import StableDiffusion3Pipeline
+{EXAMPLES[config.family].format(folder=where, steps=config.teacher_steps, guidance=config.guidance_scale)}
 
-pipe = StableDiffusion3Pipeline.from_pretrained("assets/models/mini-sd3", text_encoder_3=None, tokenizer_3=None)
-picture = pipe(
-    "a cat left of a dog",
-    sigmas=[1 - i / {STEPS} for i in range({STEPS})],  # the scheduler's own grid wastes its last step
-    guidance_scale={GUIDANCE},
-    max_sequence_length=0,  # without a T5 these tokens would be zeros
-    generator=torch.Generator().manual_seed(7),
-).images[0]
-```
-
-`AutoencoderDC` carries two config keys for the SD3 pipeline (`block_out_channels`, `shift_factor`); diffusers says that
+`AutoencoderDC` carries two config keys for the pipeline (`block_out_channels`, `shift_factor`); diffusers says that
 it ignores them and keeps them.
 
 ## How it was made
 
-{last["step"]:.0f} steps in {last["minutes"]:.0f} minutes on {platform.machine()}, two cores, fp32, beside other work,
-after 25 minutes of autoencoder; configuration: `{source.as_posix()}`. The emoji in the pictures are Noto Color Emoji
-(OFL-1.1, `assets/scenes/OFL.txt`).
+{history["steps"]:,.0f} steps over {history["pictures"]:,.0f} pictures in {history["minutes"]:.0f} minutes on
+{platform.machine()}, fp32, beside other work, the autoencoder's 25 minutes aside. Configuration: `{source.as_posix()}`.
+The emoji in the pictures are Noto Color Emoji (OFL-1.1, `assets/scenes/OFL.txt`).
 
 ## Score while training
 
-Overall scene score ({STEPS} steps, guidance {GUIDANCE}, one picture a prompt, the first prompts of the suite in turn):
+Overall scene score ({config.teacher_steps} steps, guidance {config.guidance_scale:g}, one picture a prompt, spread over
+the suite's categories):
 
 ![score against minutes](score.svg)
 

@@ -1,19 +1,21 @@
-"""Untrained mini models: the real classes of diffusers and transformers at a tiny size.
+"""What all minis share: their shapes, their autoencoder, and what a family's own file offers.
 
-Everything here ends in a stock ``StableDiffusion3Pipeline`` that plain diffusers loads again.
+A mini is the real architecture at a tiny size, and always a stock pipeline that plain diffusers loads again.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
 
-import torch
-from diffusers import AutoencoderDC, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from diffusers import AutoencoderDC, DiffusionPipeline
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
+
+from tdm_core.diffusion.noise import NoiseProcess
+from tdm_core.diffusion.prediction import PredictionType
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,48 @@ class TransformerShape:
     latent_size: int = 12
 
 
+class MiniNetwork(Protocol):
+    """Text encoders and transformer as one network, for training them together."""
+
+    def __call__(self, latents: Tensor, t: Tensor, token_ids: Tensor) -> Tensor:
+        """Prediction [B, C, h, w] at times t in 0..1 [B] for captions as token ids [B, L], as the pipeline asks."""
+        ...
+
+
+class MiniFamily(Protocol):
+    """What each ``mini_<family>.py`` offers."""
+
+    PREDICTION_TYPE: PredictionType
+    PIPELINE: type[DiffusionPipeline]
+    PARTS: tuple[str, ...]
+    """The trained modules: attributes of the network and of the pipeline alike."""
+
+    def process(self) -> NoiseProcess: ...
+
+    def build_tokenizer(self, vocabulary: Iterable[str], max_tokens: int) -> Any: ...
+
+    def build_network(
+        self, transformer: TransformerShape, text: TextShape, latent_channels: int, tokenizer: Any
+    ) -> nn.Module:
+        """Untrained; its output starts at zero."""
+        ...
+
+    def assemble(self, network: nn.Module, autoencoder: AutoencoderDC, tokenizer: Any) -> DiffusionPipeline: ...
+
+    def load(self, folder: Path) -> DiffusionPipeline: ...
+
+    def draw(
+        self, pipeline: DiffusionPipeline, prompts: Sequence[str], seeds: Sequence[int], *, steps: int, guidance: float
+    ) -> Any:
+        """The teacher's pictures, float [N, H, W, 3] in 0..1."""
+        ...
+
+
+def family(name: str) -> MiniFamily:
+    """The family's own file; ``name`` as in the configuration."""
+    return import_module(f"tdm_core.backbones.mini_{name}")
+
+
 def build_autoencoder(shape: AutoencoderShape) -> AutoencoderDC:
     """An untrained autoencoder, with the two config keys that the SD3 pipeline asks of any autoencoder."""
     model = AutoencoderDC(
@@ -69,106 +113,3 @@ def build_autoencoder(shape: AutoencoderShape) -> AutoencoderDC:
     )
     model.register_to_config(block_out_channels=shape.decoder_channels, shift_factor=0.0)
     return model
-
-
-def build_tokenizer(vocabulary: Iterable[str], max_tokens: int) -> CLIPTokenizer:
-    """A CLIP tokenizer whose merges make one token of every word of the vocabulary, and bytes of any other."""
-    trained = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    trained.pre_tokenizer = pre_tokenizers.Whitespace()
-    trainer = trainers.BpeTrainer(vocab_size=10_000, min_frequency=1, end_of_word_suffix="</w>", show_progress=False)
-    trained.train_from_iterator(sorted(vocabulary), trainer)
-    merges = [tuple(merge) for merge in _merges(trained)]
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokens = [*alphabet, *(letter + "</w>" for letter in alphabet), *("".join(merge) for merge in merges)]
-    tokens += ["<|startoftext|>", "<|endoftext|>"]
-    ids = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
-    return CLIPTokenizer(vocab=ids, merges=merges, model_max_length=max_tokens)
-
-
-def _merges(tokenizer: Tokenizer) -> list[list[str]]:
-    return json.loads(tokenizer.to_str())["model"]["merges"]
-
-
-def build_text_encoder(shape: TextShape, tokenizer: CLIPTokenizer) -> CLIPTextModelWithProjection:
-    """SD3 reads the penultimate layer and the projected end token, so two layers are the least."""
-    config = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=shape.width,
-        intermediate_size=4 * shape.width,
-        projection_dim=shape.width,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        max_position_embeddings=shape.max_tokens,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return CLIPTextModelWithProjection(config)
-
-
-def build_transformer(shape: TransformerShape, text: TextShape, latent_channels: int) -> SD3Transformer2DModel:
-    """Modulations and the output start at zero, so that every block starts as the identity."""
-    model = SD3Transformer2DModel(
-        sample_size=shape.latent_size,
-        patch_size=shape.patch_size,
-        in_channels=latent_channels,
-        out_channels=latent_channels,
-        num_layers=shape.layers,
-        attention_head_dim=shape.head_width,
-        num_attention_heads=shape.heads,
-        joint_attention_dim=2 * text.width,
-        pooled_projection_dim=2 * text.width,
-        caption_projection_dim=shape.heads * shape.head_width,
-        pos_embed_max_size=shape.latent_size // shape.patch_size,
-        qk_norm="rms_norm",
-    )
-    for name, parameter in model.named_parameters():
-        if "norm1.linear" in name or "norm1_context.linear" in name or "norm_out.linear" in name or "proj_out" in name:
-            parameter.data.zero_()
-    return model
-
-
-def assemble(
-    transformer: SD3Transformer2DModel,
-    autoencoder: AutoencoderDC,
-    text_encoders: tuple[CLIPTextModelWithProjection, CLIPTextModelWithProjection],
-    tokenizer: CLIPTokenizer,
-) -> StableDiffusion3Pipeline:
-    """The stock pipeline, without a T5, on the flow-matching schedule with shift 1."""
-    return StableDiffusion3Pipeline(
-        transformer=transformer,
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
-        vae=autoencoder,
-        text_encoder=text_encoders[0],
-        tokenizer=tokenizer,
-        text_encoder_2=text_encoders[1],
-        tokenizer_2=tokenizer,
-        text_encoder_3=None,
-        tokenizer_3=None,
-    )
-
-
-class SD3Network(nn.Module):
-    """Text encoders and transformer as one network, for training them together."""
-
-    def __init__(
-        self,
-        transformer: SD3Transformer2DModel,
-        text_encoders: tuple[CLIPTextModelWithProjection, CLIPTextModelWithProjection],
-    ) -> None:
-        super().__init__()
-        self.transformer = transformer
-        self.text_encoder, self.text_encoder_2 = text_encoders
-
-    def forward(self, latents: Tensor, t: Tensor, token_ids: Tensor) -> Tensor:
-        """Velocity [B, C, h, w] at time t in 0..1 [B] for captions as token ids [B, L], as the stock pipeline asks."""
-        outputs = [
-            encoder(token_ids, output_hidden_states=True) for encoder in (self.text_encoder, self.text_encoder_2)
-        ]
-        return self.transformer(
-            hidden_states=latents,
-            encoder_hidden_states=torch.cat([output.hidden_states[-2] for output in outputs], dim=-1),
-            pooled_projections=torch.cat([output.text_embeds for output in outputs], dim=-1),
-            timestep=t * 1000,
-            return_dict=False,
-        )[0]

@@ -1,8 +1,11 @@
-"""Trains the teacher of a mini from nothing: flow matching on endless fresh scenes, text encoders included.
+"""Trains the teacher of a mini from nothing: denoising of endless fresh scenes, text encoders included.
 
 What may differ between minis enters as plain callables, so that this file knows no family and no renderer:
 ``draw(seed, n)`` gives pictures and captions, ``encode`` turns pictures into latents, ``tokenize`` captions into
-token ids, and the ``network`` maps (noisy latents, time in 0..1, token ids) to a velocity.
+token ids, and the ``network`` maps (noisy latents, time in 0..1, token ids) to what its prediction type says.
+
+Every prediction type is trained as flow matching would be: noise levels are drawn by the noise's share of the state,
+``sigma / (alpha + sigma)``, and an error counts as the error of the velocity ``noise - x_0`` that it makes.
 
 The rate stays constant until ``steps - decay_steps`` and then falls linearly to zero, so a run can be prolonged
 from any checkpoint of its constant part: nothing before the decay depends on where it ends.
@@ -18,10 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from tdm_core.diffusion.noise import NoiseProcess, expand
+from tdm_core.diffusion.prediction import Prediction, PredictionType, network_output
 from tdm_core.errors import TrainingError
 from tdm_core.training.muon import Muon
 
@@ -30,7 +35,7 @@ Draw = Callable[[int, int], tuple[Tensor, list[str]]]
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
-    """Flow matching at ``x_t = (1 - t) x_0 + t noise`` with ``t = sigmoid(N(time_mean, time_std))``."""
+    """The noise's share of the state is drawn as ``sigmoid(N(time_mean, time_std))``."""
 
     steps: int = 6000
     decay_steps: int = 2400
@@ -40,6 +45,7 @@ class PretrainConfig:
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.0
     clip_norm: float = 1.0
+    max_error_weight: float = 36.0  # epsilon's errors weigh without bound where there is no signal
     time_mean: float = 0.3
     time_std: float = 1.0
     caption_dropout: float = 0.1
@@ -77,6 +83,25 @@ class LatentStream:
         return latents, captions
 
 
+def times(process: NoiseProcess, share: Tensor) -> Tensor:
+    """The times [B], float64, at which the noise has these shares ``sigma / (alpha + sigma)`` [B] of the state."""
+    grid = torch.linspace(0, 1, 4097, dtype=torch.float64)
+    alpha, sigma = process.alpha(grid), process.sigma(grid)
+    return torch.from_numpy(np.interp(share.double().numpy(), (sigma / (alpha + sigma)).numpy(), grid.numpy()))
+
+
+def error_weight(kind: PredictionType, process: NoiseProcess, t: Tensor) -> Tensor:
+    """How the square of an error in the output carries over to the velocity ``noise - x_0``, [B]."""
+    alpha, sigma = process.alpha(t), process.sigma(t)
+    match kind:  # derivatives of the table in tdm_core/diffusion/prediction.py
+        case PredictionType.EPSILON:
+            return (1 + sigma / alpha) ** 2
+        case PredictionType.V:
+            return ((alpha + sigma) / (alpha**2 + sigma**2)) ** 2
+        case PredictionType.FLOW:
+            return torch.ones_like(alpha)
+
+
 def learning_rate(step: int, config: PretrainConfig) -> float:
     """Linear warm-up, constant, linear decay over the last ``decay_steps``."""
     warm = min(1.0, (step + 1) / config.warmup_steps)
@@ -93,8 +118,11 @@ class Pretrainer:
         network: nn.Module,
         tokenize: Callable[[list[str]], Tensor],
         stream: LatentStream,
+        process: NoiseProcess,
+        prediction_type: PredictionType,
     ) -> None:
         self.config, self.network, self.tokenize, self.stream = config, network, tokenize, stream
+        self.process, self.prediction_type = process, prediction_type
         named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
         parameters = [p for _, p in named]
         matrices = [p for name, p in named if config.optimizer == "muon" and _is_hidden_matrix(name, p)]
@@ -117,11 +145,13 @@ class Pretrainer:
         size = len(latents)
         dropped = torch.rand(size, generator=self.generator) < config.caption_dropout
         captions = ["" if drop else text for text, drop in zip(captions, dropped.tolist(), strict=True)]
-        t = torch.sigmoid(config.time_mean + config.time_std * torch.randn(size, generator=self.generator))
+        share = torch.sigmoid(config.time_mean + config.time_std * torch.randn(size, generator=self.generator))
         noise = torch.randn(latents.shape, generator=self.generator)
-        t_ = t[:, None, None, None]
-        velocity = self.network((1 - t_) * latents + t_ * noise, t, self.tokenize(captions))
-        loss = F.mse_loss(velocity, noise - latents)
+        t = times(self.process, share)
+        output = self.network(self.process.add_noise(latents, noise, t), t.float(), self.tokenize(captions))
+        target = network_output(self.prediction_type, Prediction(latents, noise), t, self.process)
+        weight = error_weight(self.prediction_type, self.process, t).clamp(max=config.max_error_weight)
+        loss = (expand(weight, output) * (output - target).square()).mean()
         loss.backward()
         nn.utils.clip_grad_norm_(self.parameters, config.clip_norm)
         for optimizer in self.optimizers:

@@ -1,8 +1,8 @@
-"""Untrained minis: stock classes that plain diffusers loads again."""
+"""Untrained minis: stock classes that plain diffusers loads again, trained on what the stock pipelines feed them."""
 
 import pytest
 import torch
-from diffusers import StableDiffusion3Pipeline
+from diffusers import PixArtAlphaPipeline, StableDiffusion3Pipeline
 
 from tdm_core.backbones import mini
 from tdm_core.scenes.grammar import VOCABULARY
@@ -10,67 +10,72 @@ from tdm_core.scenes.grammar import VOCABULARY
 TEXT = mini.TextShape(width=16, layers=2, heads=2, max_tokens=12)
 AUTOENCODER = mini.AutoencoderShape(encoder_channels=(8, 8, 8, 16), decoder_channels=(8, 8, 8, 16))
 TRANSFORMER = mini.TransformerShape(heads=2, head_width=8, layers=2)
+STOCK = {
+    "sd3": lambda folder: StableDiffusion3Pipeline.from_pretrained(folder, text_encoder_3=None, tokenizer_3=None),
+    "pixart": PixArtAlphaPipeline.from_pretrained,
+}
+PROMPTS = ["a cat", "two foxes on a mint canvas"]
 
 
-@pytest.fixture(scope="module")
-def pipeline():
-    torch.manual_seed(0)
-    tokenizer = mini.build_tokenizer(VOCABULARY, TEXT.max_tokens)
-    encoders = (mini.build_text_encoder(TEXT, tokenizer), mini.build_text_encoder(TEXT, tokenizer))
-    transformer = mini.build_transformer(TRANSFORMER, TEXT, AUTOENCODER.latent_channels)
-    for parameter in transformer.parameters():  # away from the zero output, so that every input matters
-        parameter.data.add_(0.05 * torch.randn_like(parameter))
-    return mini.assemble(transformer, mini.build_autoencoder(AUTOENCODER), encoders, tokenizer)
+class Made:
+    """One family's untrained mini: its network and the pipeline around it."""
+
+    def __init__(self, name: str) -> None:
+        torch.manual_seed(0)
+        self.name, self.family = name, mini.family(name)
+        self.tokenizer = self.family.build_tokenizer(VOCABULARY, TEXT.max_tokens)
+        self.network = self.family.build_network(TRANSFORMER, TEXT, AUTOENCODER.latent_channels, self.tokenizer)
+        self.starts_at = self.predict(torch.randn(2, 8, 12, 12), torch.tensor([0.3, 0.8]))
+        for parameter in self.network.parameters():  # away from the zero output, so that every input matters
+            parameter.data.add_(0.05 * torch.randn_like(parameter))
+        self.pipeline = self.family.assemble(self.network, mini.build_autoencoder(AUTOENCODER), self.tokenizer)
+
+    @torch.no_grad()
+    def predict(self, latents: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        ids = self.tokenizer(PROMPTS, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        return self.network(latents, t, ids)
 
 
-def test_every_word_of_the_grammar_is_one_token(pipeline):
-    lengths = {word: len(pipeline.tokenizer(word).input_ids) for word in VOCABULARY}
-    assert set(lengths.values()) == {3}, lengths
+@pytest.fixture(scope="module", params=STOCK)
+def made(request):
+    return Made(request.param)
 
 
-def test_unknown_words_fall_back_to_smaller_pieces(pipeline):
-    assert pipeline.tokenizer.decode(pipeline.tokenizer("a zebra").input_ids, skip_special_tokens=True) == "a zebra"
+def test_every_word_of_the_grammar_is_one_token(made):
+    empty = len(made.tokenizer("").input_ids)
+    lengths = {word: len(made.tokenizer(word).input_ids) - empty for word in VOCABULARY}
+    assert set(lengths.values()) == {1}, lengths
 
 
-def test_network_starts_as_zero():
-    transformer = mini.build_transformer(TRANSFORMER, TEXT, 8)
-    output = transformer(
-        hidden_states=torch.randn(2, 8, 12, 12),
-        encoder_hidden_states=torch.randn(2, 12, 32),
-        pooled_projections=torch.randn(2, 32),
-        timestep=torch.tensor([10.0, 900.0]),
-        return_dict=False,
-    )[0]
-    assert torch.count_nonzero(output) == 0
+def test_unknown_words_fall_back_to_smaller_pieces(made):
+    assert made.tokenizer.decode(made.tokenizer("a zebra").input_ids, skip_special_tokens=True) == "a zebra"
 
 
-def test_training_sees_text_as_the_stock_pipeline_does(pipeline):
-    prompts = ["a cat", "two foxes on a mint canvas"]
-    embeds, _, pooled, _ = pipeline.encode_prompt(
-        prompt=prompts, prompt_2=None, prompt_3=None, do_classifier_free_guidance=False, max_sequence_length=0
+def test_network_starts_as_zero(made):
+    assert made.starts_at.shape == (2, 8, 12, 12) and torch.count_nonzero(made.starts_at) == 0
+
+
+def test_training_feeds_the_network_what_the_stock_pipeline_does(made):
+    """The pipeline's own call at its first step, unguided: same latents, text and time, so the same output."""
+    seen = []
+    hook = made.pipeline.transformer.register_forward_hook(
+        lambda module, args, kwargs, output: seen.append((*args, kwargs, output[0])), with_kwargs=True
     )
-    latents, t = torch.randn(2, 8, 12, 12), torch.tensor([0.3, 0.8])
-    expected = pipeline.transformer(
-        hidden_states=latents,
-        encoder_hidden_states=embeds,
-        pooled_projections=pooled,
-        timestep=t * 1000,
-        return_dict=False,
-    )[0]
-    ids = pipeline.tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-    network = mini.SD3Network(pipeline.transformer, (pipeline.text_encoder, pipeline.text_encoder_2))
-    torch.testing.assert_close(network(latents, t, ids), expected)
+    made.pipeline.set_progress_bar_config(disable=True)
+    made.family.draw(made.pipeline, PROMPTS, [1, 2], steps=2, guidance=1.0)
+    hook.remove()
+    *latents, kwargs, expected = seen[0]  # positional in one pipeline, named in the other
+    times = torch.linspace(0, 1, 1001, dtype=torch.float64)
+    t = times[(made.family.process().model_time(times) - kwargs["timestep"][0]).abs().argmin()].expand(2)
+    found = made.predict(latents[0] if latents else kwargs["hidden_states"], t)
+    torch.testing.assert_close(found, expected[:, :8], atol=1e-5, rtol=1e-4)
 
 
-def test_saved_pipeline_loads_with_plain_diffusers_and_draws_the_same(pipeline, tmp_path):
-    pipeline.save_pretrained(tmp_path)
-    loaded = StableDiffusion3Pipeline.from_pretrained(tmp_path, text_encoder_3=None, tokenizer_3=None)
+def test_saved_pipeline_loads_with_plain_diffusers_and_draws_the_same(made, tmp_path):
+    made.pipeline.save_pretrained(tmp_path)
     pictures = []
-    for pipe in (pipeline, loaded):
-        pipe.set_progress_bar_config(disable=True)
-        generator = torch.Generator().manual_seed(3)
-        pictures.append(
-            pipe("a cat", num_inference_steps=2, max_sequence_length=0, generator=generator, output_type="pt").images
-        )
-    assert pictures[0].shape == (1, 3, 96, 96)
-    torch.testing.assert_close(*pictures)
+    for pipeline in (made.pipeline, STOCK[made.name](tmp_path)):
+        pipeline.set_progress_bar_config(disable=True)
+        pictures.append(made.family.draw(pipeline, ["a cat"], [3], steps=2, guidance=3.0))
+    assert pictures[0].shape == (1, 96, 96, 3)
+    assert abs(pictures[0] - pictures[1]).max() < 1e-5

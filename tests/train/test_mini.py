@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from diffusers import StableDiffusion3Pipeline
+from diffusers import PixArtAlphaPipeline, StableDiffusion3Pipeline
 from safetensors.torch import load_file
 
 from train import mini, publish
@@ -70,6 +70,21 @@ def test_training_goes_on_from_published_weights_alone(made, tmp_path):
         first, then = (_weights(folder / part) for folder in (published, tmp_path / "more" / "pipeline"))
         assert first.keys() == then.keys()
         assert all(torch.allclose(first[name].float(), then[name].float()) for name in first)
+    assert publish.main([CONFIG, *more, "--to", str(tmp_path / "again")]) == 0
+    steps = [json.loads((folder / "training.json").read_text())["steps"] for folder in (published, tmp_path / "again")]
+    assert steps == [2, 4]
+
+
+def test_a_pixart_is_made_on_a_borrowed_autoencoder(made, tmp_path):
+    config = ["train/teachers/mini-pixart.toml", *options(tmp_path / "run")]
+    config += ["--set", f"borrowed_autoencoder={made / 'vae'}", "--set", "teacher_steps=2"]
+    assert mini.main(config) == 0
+    assert publish.main([*config, "--score", "6", "--to", str(tmp_path / "mini-pixart")]) == 0
+    pipe = PixArtAlphaPipeline.from_pretrained(tmp_path / "mini-pixart")
+    ours, borrowed = (_weights(folder / "vae") for folder in (tmp_path / "mini-pixart", made))
+    assert all(torch.equal(ours[name], borrowed[name].bfloat16()) for name in borrowed)
+    assert 'PixArtAlphaPipeline.from_pretrained("' in (tmp_path / "mini-pixart" / "README.md").read_text()
+    assert pipe.transformer.config.out_channels == 2 * pipe.transformer.config.in_channels
 
 
 def _weights(folder):

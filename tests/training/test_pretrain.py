@@ -8,8 +8,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tdm_core.diffusion.noise import flow_matching, variance_preserving
+from tdm_core.diffusion.prediction import PredictionType, predict
 from tdm_core.errors import TrainingError
-from tdm_core.training.pretrain import LatentStream, PretrainConfig, Pretrainer, learning_rate
+from tdm_core.training.pretrain import (
+    LatentStream,
+    PretrainConfig,
+    Pretrainer,
+    error_weight,
+    learning_rate,
+    times,
+)
 
 CONFIG = PretrainConfig(
     steps=8, decay_steps=4, warmup_steps=2, batch_size=4, chunk=16, chunks_kept=2, fresh_share=0.5, learning_rate=0.01
@@ -39,7 +48,11 @@ def tokenize(captions: list[str]) -> Tensor:
 
 
 def trainer(config: PretrainConfig = CONFIG) -> Pretrainer:
-    return Pretrainer(config, TinyNetwork(), tokenize, LatentStream(config, draw, lambda pictures: pictures))
+    return flow_trainer(config, LatentStream(config, draw, lambda pictures: pictures))
+
+
+def flow_trainer(config: PretrainConfig, stream: LatentStream) -> Pretrainer:
+    return Pretrainer(config, TinyNetwork(), tokenize, stream, flow_matching(), PredictionType.FLOW)
 
 
 def run(pretrainer: Pretrainer, folder: Path) -> list[dict[str, float]]:
@@ -105,8 +118,28 @@ def test_training_lowers_the_loss(tmp_path):
         return pictures + 2, captions  # a velocity of -2 on the average: knowing it is worth 4
 
     stream = LatentStream(config, bright, lambda pictures: pictures)
-    rows = run(Pretrainer(config, TinyNetwork(), tokenize, stream), tmp_path / "run")
+    rows = run(flow_trainer(config, stream), tmp_path / "run")
     assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
+
+
+@pytest.mark.parametrize("kind", PredictionType)
+def test_every_prediction_type_counts_errors_as_the_velocitys(kind):
+    """Half the weighted square of a small error in the output is that of the velocity which the output means."""
+    process = variance_preserving(torch.linspace(0.999, 0.01, 50).double())
+    t = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    x_t, output, error = torch.randn(3, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    (x0, noise), (other_x0, other_noise) = (predict(kind, o, x_t, t, process) for o in (output, output + error))
+    velocity_error = (other_noise - other_x0) - (noise - x0)
+    if kind is PredictionType.FLOW:  # it predicts the velocity itself
+        torch.testing.assert_close(velocity_error, error)
+    torch.testing.assert_close(error_weight(kind, process, t)[:, None] * error**2, velocity_error**2)
+
+
+@pytest.mark.parametrize("process", [flow_matching(), variance_preserving(torch.linspace(0.999, 1e-4, 1000).double())])
+def test_times_have_the_share_of_noise_asked_for(process):
+    share = torch.tensor([0.05, 0.3, 0.6, 0.95], dtype=torch.float64)
+    t = times(process, share)
+    torch.testing.assert_close(process.sigma(t) / (process.alpha(t) + process.sigma(t)), share, atol=1e-3, rtol=1e-3)
 
 
 def test_run_stops_where_the_loss_is_not_finite(tmp_path):

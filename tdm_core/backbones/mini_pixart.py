@@ -1,0 +1,129 @@
+"""mini-pixart: a ``PixArtAlphaPipeline`` (epsilon, learned variance unused), its T5 encoder trained with it."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderDC, DPMSolverMultistepScheduler, PixArtAlphaPipeline, PixArtTransformer2DModel
+from torch import Tensor, nn
+from transformers import T5Config, T5EncoderModel, T5Tokenizer
+
+from tdm_core.backbones.mini import TextShape, TransformerShape
+from tdm_core.diffusion.noise import NoiseProcess, variance_preserving
+from tdm_core.diffusion.prediction import PredictionType
+
+PREDICTION_TYPE = PredictionType.EPSILON
+PIPELINE = PixArtAlphaPipeline
+PARTS = ("transformer", "text_encoder")
+
+
+def scheduler() -> DPMSolverMultistepScheduler:
+    """PixArt's own: 1000 linear betas, second-order multistep solver."""
+    return DPMSolverMultistepScheduler(beta_start=0.0001, beta_end=0.02, beta_schedule="linear")
+
+
+def process() -> NoiseProcess:
+    return variance_preserving(scheduler().alphas_cumprod)
+
+
+def build_tokenizer(vocabulary: Iterable[str], max_tokens: int) -> T5Tokenizer:
+    """A T5 tokenizer with one piece for each word of the vocabulary, and letters for any other word."""
+    words = {f"\u2581{word}": -1.0 for word in sorted(vocabulary)}
+    letters = dict.fromkeys(("\u2581", *string.ascii_lowercase, *string.digits, *",.'-"), -8.0)
+    special = dict.fromkeys(("<pad>", "</s>", "<unk>"), 0.0)
+    return T5Tokenizer(vocab=list((special | letters | words).items()), extra_ids=0, model_max_length=max_tokens)
+
+
+def build_text_encoder(shape: TextShape, tokenizer: T5Tokenizer) -> T5EncoderModel:
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=len(tokenizer),
+            d_model=shape.width,
+            d_kv=shape.width // shape.heads,
+            d_ff=4 * shape.width,
+            num_layers=shape.layers,
+            num_heads=shape.heads,
+            dropout_rate=0.0,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )
+
+
+def build_transformer(shape: TransformerShape, text: TextShape, latent_channels: int) -> PixArtTransformer2DModel:
+    """The output starts at zero; its second half, PixArt's learned variance, is never trained nor read."""
+    width = shape.heads * shape.head_width
+    model = PixArtTransformer2DModel(
+        sample_size=shape.latent_size,
+        patch_size=shape.patch_size,
+        in_channels=latent_channels,
+        out_channels=2 * latent_channels,
+        num_layers=shape.layers,
+        attention_head_dim=shape.head_width,
+        num_attention_heads=shape.heads,
+        cross_attention_dim=width,
+        caption_channels=text.width,
+    )
+    for parameter in model.proj_out.parameters():
+        parameter.data.zero_()
+    return model
+
+
+class PixArtNetwork(nn.Module):
+    """Text encoder and transformer as one network, for training them together."""
+
+    def __init__(self, transformer: PixArtTransformer2DModel, text_encoder: T5EncoderModel) -> None:
+        super().__init__()
+        self.transformer, self.text_encoder = transformer, text_encoder
+        self._model_time = process().model_time
+
+    def forward(self, latents: Tensor, t: Tensor, token_ids: Tensor) -> Tensor:
+        mask = (token_ids != self.text_encoder.config.pad_token_id).long()
+        output = self.transformer(
+            hidden_states=latents,
+            encoder_hidden_states=self.text_encoder(token_ids, attention_mask=mask)[0],
+            encoder_attention_mask=mask,
+            timestep=self._model_time(t).float(),
+            added_cond_kwargs={"resolution": None, "aspect_ratio": None},
+            return_dict=False,
+        )[0]
+        return output.chunk(2, dim=1)[0]
+
+
+def build_network(
+    transformer: TransformerShape, text: TextShape, latent_channels: int, tokenizer: T5Tokenizer
+) -> PixArtNetwork:
+    return PixArtNetwork(build_transformer(transformer, text, latent_channels), build_text_encoder(text, tokenizer))
+
+
+def assemble(network: PixArtNetwork, autoencoder: AutoencoderDC, tokenizer: T5Tokenizer) -> PixArtAlphaPipeline:
+    return PixArtAlphaPipeline(
+        transformer=network.transformer,
+        scheduler=scheduler(),
+        vae=autoencoder,
+        text_encoder=network.text_encoder,
+        tokenizer=tokenizer,
+    )
+
+
+def load(folder: Path) -> PixArtAlphaPipeline:
+    return PixArtAlphaPipeline.from_pretrained(folder)
+
+
+def draw(
+    pipeline: PixArtAlphaPipeline, prompts: Sequence[str], seeds: Sequence[int], *, steps: int, guidance: float
+) -> np.ndarray:
+    return pipeline(
+        list(prompts),
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        max_sequence_length=pipeline.tokenizer.model_max_length,
+        use_resolution_binning=False,
+        clean_caption=False,
+        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+        output_type="np",
+    ).images
