@@ -1,7 +1,7 @@
 """Makes a mini teacher from nothing: ``python -m train.mini train/teachers/mini-sd3.toml``.
 
-Two stages, each resumed where it stopped: the autoencoder, then the teacher. Every few minutes the averaged weights
-are written as a stock pipeline to ``<out>/pipeline``.
+Three stages, none done twice: the autoencoder, the text encoders, then the teacher, resumed where it stopped. Every
+few minutes the averaged weights are written as a stock pipeline to ``<out>/pipeline``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +17,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from diffusers import AutoencoderDC
+from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
 from tdm_core.backbones import mini
 from tdm_core.errors import ConfigError, TDMError
+from tdm_core.scenes.facts import facts
 from tdm_core.scenes.grammar import CANVASES, KINDS, TILES, VOCABULARY, caption
 from tdm_core.scenes.render import CELL_PX, CELLS, JITTER_PX, Layout, Pixels, Placed, draw, render
 from tdm_core.scenes.sampling import sample_scene
@@ -27,6 +30,7 @@ from tdm_core.scenes.suite import held_out
 from tdm_core.toml_config import from_toml
 from tdm_core.training.autoencoder import AutoencoderConfig, polish, train
 from tdm_core.training.pretrain import LatentStream, PretrainConfig, Pretrainer, append_log
+from tdm_core.training.text import TextConfig, TextFeatures, train_text
 
 HISTORY = "training.json"  # in a published folder: how long its weights were trained, and how they scored meanwhile
 STARTED_FROM = "started_from.json"  # in a run's folder: the history of the weights that it started from
@@ -48,6 +52,7 @@ class MiniConfig:
     )
     text: mini.TextShape = field(default_factory=mini.TextShape)
     transformer: mini.TransformerShape = field(default_factory=mini.TransformerShape)
+    text_training: TextConfig = field(default_factory=TextConfig)
     training: PretrainConfig = field(default_factory=PretrainConfig)
     teacher_steps: int = 28  # of the sampler, as scored and as the card says
     guidance_scale: float = 3.0
@@ -63,6 +68,13 @@ def draw_scenes(seed: int, n: int) -> tuple[Tensor, list[str]]:
     rng = np.random.default_rng((1, seed))
     scenes = [sample_scene(rng, held_out()) for _ in range(n)]
     return to_tensor([render(scene, rng) for scene in scenes]), [caption(scene) for scene in scenes]
+
+
+def draw_facts(seed: int, n: int) -> tuple[list[str], Tensor]:
+    """Captions of the training distribution, relations among them in plenty, and what they say."""
+    rng = np.random.default_rng((3, seed))
+    scenes = [sample_scene(rng, held_out(), more_relations=0.4) for _ in range(n)]
+    return [caption(scene) for scene in scenes], torch.from_numpy(np.stack([facts(scene) for scene in scenes]))
 
 
 def draw_crowded(seed: int, n: int) -> Tensor:
@@ -114,15 +126,17 @@ def make_teacher(config: MiniConfig, vae: AutoencoderDC) -> None:
     torch.manual_seed(config.training.seed)
     family = mini.family(config.family)
     tokenizer = family.build_tokenizer(VOCABULARY, config.text.max_tokens)
+
+    def tokenize(captions: list[str]) -> Tensor:
+        return tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
+
     network = family.build_network(config.transformer, config.text, config.autoencoder_shape.latent_channels, tokenizer)
     if config.start is not None:
         _start_from(config.start, family, network)
         if not (config.out / STARTED_FROM).exists() and (config.start / HISTORY).exists():
             shutil.copy(config.start / HISTORY, config.out / STARTED_FROM)
-
-    def tokenize(captions: list[str]) -> Tensor:
-        return tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
-
+    if config.text_training.steps:
+        teach_text(config, family, network, tokenize)
     stream = LatentStream(config.training, draw_scenes, lambda pictures: vae.encode(pictures).latent)
     trainer = Pretrainer(config.training, network, tokenize, stream, family.process(), family.PREDICTION_TYPE)
     for _ in trainer.run(config.out / "teacher", _report("teacher", config.out)):
@@ -130,6 +144,27 @@ def make_teacher(config: MiniConfig, vae: AutoencoderDC) -> None:
         network.load_state_dict(trainer.ema_state())
         _replace(config.out / "pipeline", family.assemble(network, vae, tokenizer).save_pretrained)
         network.load_state_dict(trained)
+
+
+def teach_text(
+    config: MiniConfig, family: mini.MiniFamily, network: nn.Module, tokenize: Callable[[list[str]], Tensor]
+) -> None:
+    """Give the network text encoders that know what captions say; trained once, then read from the run's folder."""
+    encoders = nn.ModuleDict({part: getattr(network, part) for part in family.PARTS if part != "transformer"})
+    path = config.out / "text.safetensors"
+    if not path.exists():
+        train_text(
+            config.text_training,
+            encoders,
+            lambda trained, ids: TextFeatures(*family.text_features(trained, ids)),
+            tokenize,
+            draw_facts,
+            anchored=config.start is not None,
+            report=_report("text", config.out),
+        )
+        save_model(encoders, str(path.with_suffix(".part")))
+        path.with_suffix(".part").rename(path)
+    load_model(encoders, path)
 
 
 def _start_from(folder: Path, family: mini.MiniFamily, network: nn.Module) -> None:

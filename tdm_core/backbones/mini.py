@@ -80,6 +80,13 @@ class MiniFamily(Protocol):
         """Untrained; its output starts at zero."""
         ...
 
+    def text_features(self, encoders: nn.Module, token_ids: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What the transformer is told of captions [B, L]: token features [B, L', D], and summaries [B, D].
+
+        ``encoders`` holds the network's text encoders under their names.
+        """
+        ...
+
     def assemble(self, network: nn.Module, autoencoder: AutoencoderDC, tokenizer: Any) -> DiffusionPipeline: ...
 
     def load(self, folder: Path) -> DiffusionPipeline: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,16 +83,28 @@ class PixArtNetwork(nn.Module):
         self._model_time = process().model_time
 
     def forward(self, latents: Tensor, t: Tensor, token_ids: Tensor) -> Tensor:
-        mask = (token_ids != self.text_encoder.config.pad_token_id).long()
+        tokens, mask = _told(self, token_ids)
         output = self.transformer(
             hidden_states=latents,
-            encoder_hidden_states=self.text_encoder(token_ids, attention_mask=mask)[0],
+            encoder_hidden_states=tokens,
             encoder_attention_mask=mask,
             timestep=self._model_time(t).float(),
             added_cond_kwargs={"resolution": None, "aspect_ratio": None},
             return_dict=False,
         )[0]
         return output.chunk(2, dim=1)[0]
+
+
+def _told(encoders: Any, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Features [B, L, D] and which tokens are of the caption, [B, L]."""
+    mask = (token_ids != encoders.text_encoder.config.pad_token_id).long()
+    return encoders.text_encoder(token_ids, attention_mask=mask)[0], mask
+
+
+def text_features(encoders: nn.Module, token_ids: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The end token sums up."""
+    tokens, mask = _told(encoders, token_ids)
+    return tokens, (tokens[torch.arange(len(tokens)), mask.sum(dim=1) - 1],)
 
 
 def build_network(

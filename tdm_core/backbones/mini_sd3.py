@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,16 +98,29 @@ class SD3Network(nn.Module):
         self.text_encoder, self.text_encoder_2 = text_encoders
 
     def forward(self, latents: Tensor, t: Tensor, token_ids: Tensor) -> Tensor:
-        outputs = [
-            encoder(token_ids, output_hidden_states=True) for encoder in (self.text_encoder, self.text_encoder_2)
-        ]
+        tokens, pooled = _told(self, token_ids)
         return self.transformer(
             hidden_states=latents,
-            encoder_hidden_states=torch.cat([output.hidden_states[-2] for output in outputs], dim=-1),
-            pooled_projections=torch.cat([output.text_embeds for output in outputs], dim=-1),
+            encoder_hidden_states=tokens,
+            pooled_projections=pooled,
             timestep=t * 1000,
             return_dict=False,
         )[0]
+
+
+def _told(encoders: Any, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """The penultimate layers' features [B, L, 2 D] and the projected end tokens [B, 2 D] of both encoders."""
+    outputs = [
+        encoder(token_ids, output_hidden_states=True) for encoder in (encoders.text_encoder, encoders.text_encoder_2)
+    ]
+    tokens = torch.cat([output.hidden_states[-2] for output in outputs], dim=-1)
+    return tokens, torch.cat([output.text_embeds for output in outputs], dim=-1)
+
+
+def text_features(encoders: nn.Module, token_ids: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The last token is always an end token, which sees the whole caption; so is the pooled one."""
+    tokens, pooled = _told(encoders, token_ids)
+    return tokens[:, :-1], (pooled, tokens[:, -1])
 
 
 def build_network(

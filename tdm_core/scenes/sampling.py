@@ -18,10 +18,11 @@ MAX_OBJECTS = 5
 _KINDS, _TILES, _CANVASES, _RELATIONS = tuple(KINDS), tuple(TILES), tuple(CANVASES), tuple(Relation)
 
 
-def sample_scene(rng: Generator, held_out: Collection[Meaning] = frozenset()) -> Scene:
-    """One scene that is not in ``held_out``."""
+def sample_scene(rng: Generator, held_out: Collection[Meaning] = frozenset(), *, more_relations: float = 0.0) -> Scene:
+    """One scene that is not in ``held_out``; ``more_relations`` of them are scenes with a relation whatever the mix."""
     while True:
-        scene = _MAKERS[bisect_right(_CUMULATIVE, rng.random())](rng)
+        related = more_relations > 0 and rng.random() < more_relations
+        scene = _position(rng) if related else _MAKERS[bisect_right(_CUMULATIVE, rng.random())](rng)
         if meaning(scene) not in held_out:
             return scene
 

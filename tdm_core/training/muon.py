@@ -50,3 +50,22 @@ class Muon(torch.optim.Optimizer):
         nesterov = torch._foreach_lerp(gradients, averages, momentum)
         for parameter, update in zip(parameters, orthogonalize(torch.stack(list(nesterov))), strict=True):
             parameter.add_(update, alpha=-lr)
+
+
+def muon_and_adamw(
+    named: Iterable[tuple[str, nn.Parameter]], lr: float, *, weight_decay: float = 0.0
+) -> list[torch.optim.Optimizer]:
+    """Muon for the blocks' attention and feed-forward; AdamW for embeddings, modulations and the network's output."""
+    named = list(named)
+    matrices = [p for name, p in named if _is_hidden_matrix(name, p)]
+    others = [p for name, p in named if not _is_hidden_matrix(name, p)]
+    return [adamw(others, lr, weight_decay=weight_decay), *([Muon(matrices, lr)] if matrices else [])]
+
+
+def adamw(parameters: list[nn.Parameter], lr: float, *, weight_decay: float = 0.0) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.95), weight_decay=weight_decay, fused=True)
+
+
+def _is_hidden_matrix(name: str, parameter: Tensor) -> bool:
+    inside = any(part in name for part in ("blocks.", ".layers.", ".block."))
+    return inside and parameter.ndim == 2 and "norm" not in name and "relative_attention_bias" not in name

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from tdm_core.diffusion.noise import NoiseProcess, expand
 from tdm_core.diffusion.prediction import Prediction, PredictionType, network_output
 from tdm_core.errors import TrainingError
-from tdm_core.training.muon import Muon
+from tdm_core.training.muon import adamw, muon_and_adamw
 
 Draw = Callable[[int, int], tuple[Tensor, list[str]]]
 
@@ -125,15 +125,12 @@ class Pretrainer:
         self.process, self.prediction_type = process, prediction_type
         named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
         parameters = [p for _, p in named]
-        matrices = [p for name, p in named if config.optimizer == "muon" and _is_hidden_matrix(name, p)]
-        others = [p for p in parameters if not any(p is matrix for matrix in matrices)]
-        self.optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(
-                others, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay, fused=True
-            )
-        ]
-        if matrices:
-            self.optimizers.append(Muon(matrices, lr=config.learning_rate))
+        rate, decay = config.learning_rate, config.weight_decay
+        self.optimizers = (
+            muon_and_adamw(named, rate, weight_decay=decay)
+            if config.optimizer == "muon"
+            else [adamw(parameters, rate, weight_decay=decay)]
+        )
         self.ema = [p.detach().clone() for p in parameters]
         self.generator = torch.Generator().manual_seed(config.seed)
         self.step, self.seconds, self.parameters = 0, 0.0, parameters
@@ -223,12 +220,6 @@ class Pretrainer:
             average.copy_(saved)
         self.generator.set_state(state["generator"])
         self.step, self.seconds = state["step"], state["seconds"]
-
-
-def _is_hidden_matrix(name: str, parameter: Tensor) -> bool:
-    """Attention and feed-forward of the blocks; Adam keeps embeddings, modulations and what leaves the network."""
-    inside = "blocks." in name or ".layers." in name
-    return inside and parameter.ndim == 2 and "norm" not in name
 
 
 def append_log(path: Path, row: dict[str, float]) -> None:

@@ -9,19 +9,19 @@ ANCHORS = ("start", "middle", "middle", "middle", "end")
 
 
 def percent(share: float) -> str:
-    return f"{share * 100:.1f} %"
+    return f"{share * 100:.1f}\N{NO-BREAK SPACE}%"
 
 
 def interval_plot(*, low: float, value: float, high: float) -> str:
     """A share with its interval on a line from 0 to 100 %, the even chance marked."""
-    return f"""<svg viewBox="0 0 {WIDTH} 108" role="img"
+    return f"""<svg viewBox="0 0 {WIDTH} 118" role="img"
       aria-label="{percent(value)}, from {percent(low)} to {percent(high)}">
       {"".join(_tick(index, anchor) for index, anchor in enumerate(ANCHORS))}
       <line class="tdm-even" x1="{_x(0.5):g}" x2="{_x(0.5):g}" y1="8" y2="66"/>
       <line class="tdm-range" x1="{_x(low):.1f}" x2="{_x(high):.1f}" y1="38" y2="38"/>
       <circle class="tdm-dot" cx="{_x(value):.1f}" cy="38" r="9"/>
-      <text x="{LEFT}" y="102">← teacher preferred</text>
-      <text x="{RIGHT}" y="102" text-anchor="end">student preferred →</text></svg>"""
+      <text x="{LEFT}" y="110">← teacher preferred</text>
+      <text x="{RIGHT}" y="110" text-anchor="end">student preferred →</text></svg>"""
 
 
 def votes_plot(report: StudyReport) -> str:
@@ -45,7 +45,7 @@ def votes_plot(report: StudyReport) -> str:
 
 def _tick(index: int, anchor: str) -> str:
     x = _x(index / 4)
-    label = f'<text x="{x:g}" y="80" text-anchor="{anchor}">{index * 25} %</text>'
+    label = f'<text x="{x:g}" y="84" text-anchor="{anchor}">{index * 25} %</text>'
     return f'<line class="tdm-grid" x1="{x:g}" x2="{x:g}" y1="14" y2="62"/>{label}'
 
 

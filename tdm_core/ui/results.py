@@ -89,7 +89,7 @@ def _table(report: StudyReport) -> str:
         ("Votes, raters, prompts", f"{report.votes}, {report.raters}, {report.prompts}"),
         (
             "Votes for the left, for the right",
-            f"{sides.left}, {sides.right} (p = {sides.p_value:.2f} if sides did not matter)",
+            f"{sides.left}, {sides.right} (p = {sides.p_value:.2f})",
         ),
         ("Student shown left, right", f"{sides.first_arm_left}, {sides.first_arm_right}"),
     ]

@@ -17,7 +17,7 @@
 const ZOOM_MAX = 32;
 const MODES = ["side", "slider", "blink"];
 const GAP_PX = 12;
-const STAGE_SHARES = [0.46, 0.7]; // of the window's height, at least and at most
+const STAGE_SHARES = { side: [0.46, 0.7], over: [0.62, 0.7], locked: [0.46, 0.7] }; // of the window's height
 const SLOW_SECONDS = 0.8; // a run of this length can be stopped
 const KEYS = [
   ["1 2 3", "side by side, slider, blink"], ["B", "hold: show the other picture"],
@@ -53,8 +53,9 @@ function bestGrid(count, aspect, width, height) {
   for (let columns = 1; columns <= count; columns++) {
     const rows = Math.ceil(count / columns);
     const cell = { w: (width - GAP_PX * (columns - 1)) / columns, h: (height - GAP_PX * (rows - 1)) / rows };
-    const shown = Math.min(cell.w, cell.h * aspect);
-    if (!best || shown > best.shown) best = { columns, rows, shown, w: cell.w, h: Math.min(cell.h, cell.w / aspect) };
+    const w = Math.min(cell.w, cell.h * aspect);
+    const left = (width - w * columns - GAP_PX * (columns - 1)) / 2;
+    if (!best || w > best.w) best = { columns, rows, left, w, h: w / aspect };
   }
   return best;
 }
@@ -80,7 +81,8 @@ export function mount(root, source) {
 
   /** How tall the stage may be, so that what stands below it stays in sight where that is possible. */
   function room() {
-    const top = stage.getBoundingClientRect().top + window.scrollY, [least, most] = STAGE_SHARES;
+    const [least, most] = STAGE_SHARES[source.locked ? "locked" : view.mode === "side" ? "side" : "over"];
+    const top = stage.getBoundingClientRect().top + window.scrollY;
     return clamp(window.innerHeight - top - source.below, least * window.innerHeight, most * window.innerHeight);
   }
 
@@ -90,21 +92,22 @@ export function mount(root, source) {
     const aspect = size.w / size.h;
     if (view.mode === "side") {
       const grid = bestGrid(all.length || 1, aspect, width, height);
-      const at = (i) => ({ left: (i % grid.columns) * (grid.w + GAP_PX), w: grid.w,
+      const at = (i) => ({ left: grid.left + (i % grid.columns) * (grid.w + GAP_PX), w: grid.w,
                            top: Math.floor(i / grid.columns) * (grid.h + GAP_PX), h: grid.h });
       const turn = peek ? 1 : 0; // holding B: every pane shows its neighbour's picture
-      return { columns: grid.columns, height: grid.rows * (grid.h + GAP_PX) - GAP_PX,
+      return { columns: grid.columns, left: grid.left, height: grid.rows * (grid.h + GAP_PX) - GAP_PX,
                of: new Map(all.map((id, i) => [id, at((i + turn) % all.length)])) };
     }
     const [w, h] = [Math.min(width, height * aspect), Math.min(height, width / aspect)];
     const box = { left: (width - w) / 2, top: 0, w, h };
-    return { columns: 1, height: h, of: new Map(pair().map((id) => [id, box])) };
+    return { columns: 1, left: 0, height: h, of: new Map(pair().map((id) => [id, box])) };
   }
 
   function place() {
     const grid = boxes(), [first, second] = pair();
     stage.style.height = document.fullscreenElement === root ? "" : `${grid.height}px`;
     cards.style.setProperty("--columns", view.mode === "side" && grid.columns > 1 ? grid.columns : items().length || 1);
+    cards.style.paddingInline = grid.columns > 1 ? `${grid.left}px` : "";
     for (const pane of panes.values()) placePane(pane, grid.of.get(pane.id), pane.id === first, pane.id === second);
     placeHandle(grid.of.get(first));
     Object.assign(root.dataset, { mode: view.mode, columns: grid.columns });
@@ -388,10 +391,11 @@ export function mount(root, source) {
 
   // ---- actions: every key has a button ------------------------------------------------------------------------
   const redraw = (change) => { Object.assign(view, change); settle(); fillPairs(); };
+  const turnTo = (mode) => { redraw({ mode, flipped: false }); stage.scrollIntoView({ block: "nearest" }); };
   const act = {
-    side: () => redraw({ mode: "side" }),
-    slider: () => redraw({ mode: "slider" }),
-    blink: () => redraw({ mode: "blink", flipped: false }),
+    side: () => turnTo("side"),
+    slider: () => turnTo("slider"),
+    blink: () => turnTo("blink"),
     flip: () => redraw({ flipped: !view.flipped }),
     swap: () => { view.swapped = !view.swapped; draw(); remember(); },
     smooth: () => redraw({ smooth: !view.smooth }),
