@@ -11,10 +11,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Literal, get_args
 
 from tdm_core.errors import ConfigError
 
 PREFIX = "TDM_"
+Offload = Literal["none", "model", "sequential"]
 READ_ELSEWHERE = {"TDM_REQUIRE_ALL"}  # read by the tests alone
 
 
@@ -37,6 +39,12 @@ def _threads(text: str) -> int:
     return int(text)
 
 
+def _offload(text: str) -> str:
+    if text not in get_args(Offload):
+        raise ValueError(f"{text!r} is not none, model or sequential")
+    return text
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What a user may change without touching code."""
@@ -52,6 +60,9 @@ class Settings:
 
     threads: int | None = field(default=None, metadata={"parse": _threads})
     """CPU threads of one network evaluation; unset: all cores."""
+
+    offload: Offload | None = field(default=None, metadata={"parse": _offload})
+    """Keep components (model) or single layers (sequential) in main memory until used; unset: as each preset says."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:

@@ -23,4 +23,6 @@ class Wiring:
 
     @cached_property
     def engine(self) -> Engine:
-        return Engine(self.presets, device=self.settings.device, threads=self.settings.threads)
+        return Engine(
+            self.presets, device=self.settings.device, threads=self.settings.threads, offload=self.settings.offload
+        )

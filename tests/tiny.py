@@ -51,7 +51,7 @@ def save_tiny_system(folder: Path) -> Path:
 def tiny_pipeline() -> StableDiffusion3Pipeline:
     """A stock pipeline without T5: 32 px, latents 16 x 8 x 8."""
     torch.manual_seed(0)
-    tokenizer = _tokenizer()
+    tokenizer = tiny_tokenizer()
     autoencoder = AutoencoderTiny(
         encoder_block_out_channels=(16, 16, 16),
         decoder_block_out_channels=(16, 16, 16),
@@ -77,9 +77,9 @@ def tiny_pipeline() -> StableDiffusion3Pipeline:
         transformer=transformer.eval(),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
         vae=autoencoder.eval(),
-        text_encoder=_text_encoder(tokenizer),
+        text_encoder=tiny_text_encoder(tokenizer),
         tokenizer=tokenizer,
-        text_encoder_2=_text_encoder(tokenizer),
+        text_encoder_2=tiny_text_encoder(tokenizer),
         tokenizer_2=tokenizer,
         text_encoder_3=None,
         tokenizer_3=None,
@@ -114,13 +114,13 @@ def change_lora(path: Path, change) -> None:
     save_file(tensors, path, metadata=metadata)
 
 
-def _tokenizer() -> CLIPTokenizer:
+def tiny_tokenizer() -> CLIPTokenizer:
     letters = [chr(code) for code in range(33, 127)] + [chr(code) for code in range(161, 500)]
     tokens = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     return CLIPTokenizer(vocab={token: index for index, token in enumerate(tokens)}, merges=[], model_max_length=16)
 
 
-def _text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModelWithProjection:
+def tiny_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModelWithProjection:
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,

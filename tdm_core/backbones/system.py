@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tdm_core.backbones.base import Family, load_student_lora, make_scheduler, switch_role
+import torch
+from torch import Tensor
+
+from tdm_core.backbones.base import Family, Offload, start_offload, unread
+from tdm_core.backbones.lora import add_lora, fold_lora, switch_role
+from tdm_core.backbones.lora_file import TensorList, read_lora
+from tdm_core.backbones.schedulers import make_scheduler
+from tdm_core.errors import LoadError
+
+REMEMBERED_PROMPTS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideSettings:
+    """How one side is sampled, beyond its weights."""
+
+    scheduler: str | None = None
+    scheduler_config: Mapping[str, Any] = field(default_factory=dict)
+    negative_prompt: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraSettings:
+    """How the student's LoRA is read and put on; see `StudentSettings` of the presets."""
+
+    strength: float = 1.0
+    merge: bool = False
+    alpha_in_file: bool | None = None
+    tensor_list: TensorList | None = None
 
 
 @dataclass(frozen=True)
@@ -15,32 +46,61 @@ class _Side:
     scheduler: Any
 
 
+@dataclass(frozen=True)
+class Text:
+    """Prompts as the denoiser takes them."""
+
+    tensors: Mapping[str, Tensor]
+    saved_seconds: float
+    """What encoding took when it was done, where it was not done now."""
+
+
 class System:
-    """Both sides share all weights but those that the student's LoRA changes.  One run at a time."""
+    """Both sides share all weights but those that the student's LoRA changes, and the text.  One run at a time."""
 
     def __init__(
-        self, family: Family, pipeline: Any, *, scheduler: str | None, scheduler_config: dict[str, Any]
+        self, family: Family, pipeline: Any, settings: SideSettings, *, device: str, offload: Offload = "none"
     ) -> None:
         self.family = family
-        self._teacher = _Side(pipeline, make_scheduler(pipeline, scheduler, scheduler_config))
+        self.device = torch.device(device)
+        """Where the denoiser runs, whether or not it waits elsewhere."""
+        self._offload = offload
+        self._teacher = _Side(pipeline, make_scheduler(pipeline, settings.scheduler, dict(settings.scheduler_config)))
         self._student: _Side | None = None
         self._active: _Side | None = None
+        self._encoded: OrderedDict[tuple[str, int | None, bool], tuple[dict[str, Tensor], float]] = OrderedDict()
+        start_offload(pipeline, self.device, offload)
 
     @property
     def has_student(self) -> bool:
         return self._student is not None
 
-    def add_student(
-        self, file: Path, *, strength: float, merge: bool, scheduler: str | None, scheduler_config: dict[str, Any]
-    ) -> None:
-        """Load the student's LoRA; see `load_student_lora`.
+    def add_student(self, file: Path, lora: LoraSettings, settings: SideSettings) -> None:
+        """Load the student's LoRA: folded into a second copy of the denoiser, or beside the weights of the one.
 
         Raises:
-            LoadError: if it does not fit; the teacher is as it was before.
+            LoadError: if it does not fit in full; the teacher is as it was before.
         """
-        teacher = self._teacher.pipeline
-        chosen = make_scheduler(teacher, scheduler, scheduler_config)
-        pipeline = load_student_lora(teacher, self.family.DENOISER, file, strength=strength, merge=merge)
+        teacher, denoiser = self._teacher.pipeline, self.family.DENOISER
+        chosen = make_scheduler(teacher, settings.scheduler, dict(settings.scheduler_config))
+        model = getattr(teacher, denoiser)
+        layers = read_lora(file, model, prefix=denoiser, tensor_list=lora.tensor_list)
+        alpha_in_file = any(layer.alpha is not None for layer in layers.values())
+        if lora.alpha_in_file not in (None, alpha_in_file):
+            raise LoadError(
+                f"{file}: {'brings' if alpha_in_file else 'lacks'} an alpha, which the preset's strength "
+                f"{lora.strength:g} does not reckon with.\nThe file has changed: mend strength and alpha_in_file."
+            )
+        pipeline, offloaded = teacher, self._offload != "none"
+        if offloaded:
+            teacher.remove_all_hooks()  # they know the layers that were there; and two copies would not fit
+        if lora.merge and not offloaded:
+            folded = fold_lora(model, layers, strength=lora.strength)
+            pipeline = type(teacher)(**{**teacher.components, denoiser: folded})
+            pipeline.set_progress_bar_config(disable=True)
+        else:
+            add_lora(model, layers, strength=lora.strength)
+        start_offload(pipeline, self.device, self._offload)
         self._student = _Side(pipeline, chosen)
         self._active = None
 
@@ -53,3 +113,50 @@ class System:
             switch_role(getattr(side.pipeline, self.family.DENOISER), student=student)
             self._active = side
         return side.pipeline
+
+    def encode(self, prompts: Sequence[str], *, negative_prompt: str | None, max_sequence_length: int | None) -> Text:
+        """Arguments of the stock pipeline for these prompts [B, ...], encoded once for all roles.
+
+        Args:
+            negative_prompt: what to guide away from; ``None`` without guidance.
+        """
+        saved = self._encode_new(prompts, max_sequence_length, negative=False)
+        rows = [self._encoded[prompt, max_sequence_length, False][0] for prompt in prompts]
+        tensors = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+        if negative_prompt is not None:
+            saved += self._encode_new([negative_prompt], max_sequence_length, negative=True)
+            row, _ = self._encoded[negative_prompt, max_sequence_length, True]
+            tensors |= {
+                f"negative_{name}": tensor.expand(len(prompts), *tensor.shape[1:]) for name, tensor in row.items()
+            }
+        while len(self._encoded) > REMEMBERED_PROMPTS:
+            self._encoded.popitem(last=False)
+        return Text(tensors, saved)
+
+    def unread(self, prompt: str, *, max_sequence_length: int | None) -> str:
+        """The end of a prompt that no text encoder of the system reads."""
+        tokens = self.family.T5_TOKENS if max_sequence_length is None else max_sequence_length
+        return unread(self._teacher.pipeline, prompt, t5_tokens=tokens)
+
+    def _encode_new(self, prompts: Sequence[str], max_sequence_length: int | None, *, negative: bool) -> float:
+        """Encode what is not remembered, in one batch; returns the seconds that remembering saved."""
+        keys = {prompt: (prompt, max_sequence_length, negative) for prompt in prompts}
+        saved = sum(self._encoded[key][1] for key in keys.values() if key in self._encoded)
+        new = [prompt for prompt, key in keys.items() if key not in self._encoded]
+        if new:
+            start = self._now()
+            found = self.family.encode(
+                self._teacher.pipeline, new, max_sequence_length=max_sequence_length, negative=negative
+            )
+            seconds = (self._now() - start) / len(new)
+            for index, prompt in enumerate(new):
+                row = {name: tensor[index : index + 1] for name, tensor in found.items()}
+                self._encoded[keys[prompt]] = row, seconds
+        for key in keys.values():
+            self._encoded.move_to_end(key)
+        return saved
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()

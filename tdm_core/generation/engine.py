@@ -17,13 +17,13 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tdm_core.errors import ConfigError, PresetError, SamplingError
 from tdm_core.generation.plan import Plan, make_plan
-from tdm_core.generation.presets import STOCK_LORA_FILE, Preset
+from tdm_core.generation.presets import Preset, StudentSettings, TeacherSettings
 from tdm_core.generation.running import Device
 from tdm_core.generation.sample import Progress, Role, Sample, SampleRequest
 from tdm_core.generation.watch import Watch
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from tdm_core.backbones.base import OnStep
-    from tdm_core.backbones.system import System
+    from tdm_core.backbones.base import OnStep, Size
+    from tdm_core.backbones.system import SideSettings, System, Text
 
 PREVIEWS = 5
 """A teacher's run is cut into so many equal parts; what its latents decode to is shown between them."""
@@ -45,15 +45,24 @@ Emit = Callable[[Progress], None]
 class Engine:
     """Makes samples of the given presets on one device; records nothing."""
 
-    def __init__(self, presets: Mapping[str, Preset], *, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        presets: Mapping[str, Preset],
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        offload: Literal["none", "model", "sequential"] | None = None,
+    ) -> None:
         """
         Args:
             device: auto (the best there is), cpu, mps, cuda or cuda:N.
             threads: CPU threads of one network evaluation; all cores if ``None``.
+            offload: goes before the presets' own.
         """
         self.presets = presets
         self._device_name = device
         self._threads = threads
+        self._offload = offload
         self._device = Device()
         self._loading = threading.Lock()
         self._systems: dict[str, System] = {}
@@ -119,17 +128,22 @@ class Engine:
         if self._threads:
             torch.set_num_threads(self._threads)
         chosen = family(preset.family)
-        pipeline = load_pipeline(
-            chosen.Pipeline,
-            preset.local(preset.base) or preset.base,
-            dtype=getattr(torch, preset.dtype),
-            device=choose_device(self._device_name),
-            revision=preset.revision,
-            omit=preset.omit,
-            vae=preset.vae and (preset.local(preset.vae) or preset.vae),
-        )
-        settings = preset.teacher
-        system = System(chosen, pipeline, scheduler=settings.scheduler, scheduler_config=settings.scheduler_config)
+        device, offload = choose_device(self._device_name), self._offload or preset.offload
+        with _device_errors():
+            pipeline = load_pipeline(
+                chosen.Pipeline,
+                preset.local(preset.base) or preset.base,
+                dtype=getattr(torch, preset.dtype),
+                device=device,
+                offload=offload,
+                revision=preset.revision,
+                variant=preset.variant,
+                omit={*preset.omit, *chosen.OMIT},
+                vae=preset.vae and (preset.local(preset.vae) or preset.vae),
+                vae_slicing=preset.vae_slicing,
+                vae_tiling=preset.vae_tiling,
+            )
+            system = System(chosen, pipeline, _side(preset.teacher), device=device, offload=offload)
         self._systems[preset.name] = system
         return system
 
@@ -164,17 +178,19 @@ class _Run:
     def make(self, emit: Emit) -> list[Sample]:
         """Text to pixels, timed and counted."""
         pipeline = self.system.pipeline(student=self.student)
-        noise = self._noise([request.seed for request in self.requests])
-        watch = Watch(getattr(pipeline, self.system.family.DENOISER), synchronize=_synchronizer(pipeline.device))
+        noise, generators = self._noise([request.seed for request in self.requests])
+        watch = Watch(getattr(pipeline, self.system.family.DENOISER), synchronize=_synchronizer(self.system.device))
 
         def on_step(step: int, latents: Tensor) -> None:
             seconds = watch.lap()
             with watch.paused():
-                preview = self.system.family.decode(pipeline, latents[:1])[0] if self._is_preview(step) else None
+                preview = self.system.family.preview(pipeline, latents[:1])[0] if self._is_preview(step) else None
             emit(self.progress(step, seconds, preview))
 
         with watch:
-            latents = self._denoise(noise, steps=self.plan.steps, on_step=on_step)
+            text = self._encode()
+            watch.charge(text.saved_seconds)
+            latents = self._denoise(text, noise, generators, steps=self.plan.steps, on_step=on_step)
             pixels = self.system.family.decode(pipeline, latents)
         if not latents.isfinite().all():
             raise SamplingError(
@@ -193,41 +209,63 @@ class _Run:
                 denoiser_seconds=watch.denoiser_seconds / size,
                 noise_sha256=hashlib.sha256(noise[index].numpy().tobytes()).hexdigest(),
                 sigmas=self.plan.sigmas or (),
+                unread=self.system.unread(request.prompt, max_sequence_length=self.preset.max_sequence_length),
                 trained=self.plan.trained,
             )
-            for index in range(size)
+            for index, request in enumerate(self.requests)
         ]
 
     def warm_up(self) -> None:
         """One step of the same shapes, untimed."""
-        noise = self._noise([0] * len(self.requests))
-        latents = self._denoise(noise, steps=1, on_step=lambda *_: None)
+        noise, generators = self._noise([0] * len(self.requests))
+        latents = self._denoise(self._encode(), noise, generators, steps=1, on_step=lambda *_: None)
         self.system.family.decode(self.system.pipeline(student=self.student), latents)
 
     def progress(self, step: int, seconds: float, preview: np.ndarray | None = None) -> Progress:
         return Progress(step=step, steps=self.plan.steps, elapsed_seconds=seconds, preview=preview)
 
-    def _denoise(self, noise: Tensor, *, steps: int, on_step: OnStep) -> Tensor:
-        return self.system.family.sample(
-            self.system.pipeline(student=self.student),
-            prompts=[request.prompt for request in self.requests],
+    @property
+    def _settings(self) -> TeacherSettings | StudentSettings:
+        return self.preset.student if self.student else self.preset.teacher
+
+    def _encode(self) -> Text:
+        return self.system.encode(
+            [request.prompt for request in self.requests],
+            negative_prompt=_side(self._settings).negative_prompt if self.plan.guided else None,
+            max_sequence_length=self.preset.max_sequence_length,
+        )
+
+    def _denoise(
+        self, text: Text, noise: Tensor, generators: Sequence[torch.Generator], *, steps: int, on_step: OnStep
+    ) -> Tensor:
+        from tdm_core.backbones.base import Run
+
+        pipeline = self.system.pipeline(student=self.student)
+        run = Run(
             noise=noise,
             steps=steps,
             guidance_scale=self.plan.guidance_scale,
-            sigmas=self.plan.sigmas and self.plan.sigmas[:steps],
-            size=(self.preset.height, self.preset.width),
-            max_sequence_length=self.preset.max_sequence_length,
+            times=self.plan.sigmas and self.plan.sigmas[:steps],
+            size=self._size,
+            generators=generators,
             on_step=on_step,
+            options=self._settings.options,
         )
+        return self.system.family.sample(pipeline, text.tensors, run)
 
-    def _noise(self, seeds: Sequence[int]) -> Tensor:
-        """Start noise [B, ...], float32 on the CPU; each row depends on its seed alone."""
+    @property
+    def _size(self) -> Size:
+        from tdm_core.backbones.base import Size
+
+        return Size(width=self.preset.width, height=self.preset.height, frames=self.preset.frames)
+
+    def _noise(self, seeds: Sequence[int]) -> tuple[Tensor, list[torch.Generator]]:
+        """Start noise [B, ...], float32 on the CPU; each row depends on its seed alone.  And what drew it, to go on."""
         import torch
 
-        size = {"height": self.preset.height, "width": self.preset.width}
-        shape = self.system.family.latent_shape(self.system.pipeline(student=self.student), **size)
+        shape = self.system.family.latent_shape(self.system.pipeline(student=self.student), self._size)
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+        return torch.stack([torch.randn(shape, generator=generator) for generator in generators]), generators
 
     def _is_preview(self, step: int) -> bool:
         steps = self.plan.steps
@@ -241,16 +279,37 @@ def _refuse_missing(preset: Preset, *keys: str) -> None:
 
 
 def _add_student(system: System, preset: Preset) -> None:
-    from tdm_core.backbones.base import fetch_file
+    from tdm_core.backbones.base import fetch_lora
+    from tdm_core.backbones.lora_file import TensorList
+    from tdm_core.backbones.system import LoraSettings
 
+    if preset.lacks_student():
+        raise PresetError(
+            f"{preset.name}: nobody publishes this student, and there is none in {preset.student.lora} yet.\n"
+            "Distil one (train/README.md), or name a LoRA of yours in a preset of your own."
+        )
     _refuse_missing(preset, "student.lora")
     settings = preset.student
+    tensor_list = TensorList(**asdict(settings.tensor_list)) if settings.tensor_list else None
     system.add_student(
-        preset.lora_file() or fetch_file(settings.lora, settings.file or STOCK_LORA_FILE),
-        strength=settings.strength,
-        merge=settings.merge,
+        preset.lora_file() or fetch_lora(settings.lora, settings.file),
+        LoraSettings(
+            strength=settings.strength,
+            merge=settings.merge,
+            alpha_in_file=settings.alpha_in_file,
+            tensor_list=tensor_list,
+        ),
+        _side(settings),
+    )
+
+
+def _side(settings: TeacherSettings | StudentSettings) -> SideSettings:
+    from tdm_core.backbones.system import SideSettings
+
+    return SideSettings(
         scheduler=settings.scheduler,
         scheduler_config=settings.scheduler_config,
+        negative_prompt=getattr(settings, "negative_prompt", ""),
     )
 
 
@@ -286,6 +345,7 @@ def _device_errors() -> Iterator[None]:
     except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's allocator has no class of its own
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
             raise SamplingError(
-                "The device has too little memory for this system.\nStop other programs, or choose a smaller preset."
+                "The device has too little memory for this system.\n"
+                "Stop other programs, set TDM_OFFLOAD=model (or sequential), or choose a smaller preset."
             ) from error
         raise

@@ -19,6 +19,9 @@ from tdm_core.errors import LoadError
 from tdm_core.generation.presets import Preset
 from tdm_core.generation.sample import Grid, Role, SampleRequest
 
+TIMESTEPS = 1000
+"""In which every system of the presets counts its training."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudentGrids:
@@ -37,7 +40,8 @@ class Plan:
     steps: int
     guidance_scale: float
     sigmas: tuple[float, ...] | None
-    """Noisiest first, without the final 0; ``None`` leaves them to the scheduler."""
+    """Times, noisiest first, without the final 0; ``None`` leaves them to the scheduler.  A flow model's sigmas;
+    ``(timestep + 1) / 1000`` of the others."""
     trained: bool
 
     @property
@@ -86,7 +90,13 @@ def student_grids(preset: Preset) -> StudentGrids:
     path = preset.lora_file()
     if preset.student.sigmas:
         return _grids({"sigmas": preset.student.sigmas}, where=f"{preset.origin}: student.sigmas")
-    if path is None or not path.is_file():
+    if preset.student.timesteps:
+        times = {
+            steps: [(timestep + 1) / TIMESTEPS for timestep in nodes]
+            for steps, nodes in preset.student.timesteps.items()
+        }
+        return _grids({"sigmas": times}, where=f"{preset.origin}: student.timesteps, plus 1, over {TIMESTEPS}")
+    if path is None or not path.is_file() or path.suffix != ".safetensors":
         return StudentGrids()
     return _file_grids(path, path.stat().st_mtime_ns)
 

@@ -20,7 +20,10 @@ from tdm_core.toml_config import from_mapping, read_toml
 
 PROJECT = Path(__file__).resolve().parents[2]
 SHIPPED = PROJECT / "assets" / "presets"
-STOCK_LORA_FILE = "pytorch_lora_weights.safetensors"
+STOCK_LORA_FILES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
+"""What diffusers and PEFT call a LoRA file."""
+
+MAX_FRAMES = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +36,21 @@ class TeacherSettings:
     scheduler: str | None = None
     """A scheduler class of diffusers; unset: the one saved with the base."""
     scheduler_config: dict[str, Any] = field(default_factory=dict)
+    negative_prompt: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the stock pipeline, such as ``use_dynamic_cfg``."""
 
     def __post_init__(self) -> None:
         _check_ranges(self.steps, self.guidance_scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorListSettings:
+    """What a LoRA file does not say that is a bare list of tensors."""
+
+    rank: int
+    alpha: float
+    targets: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +61,24 @@ class StudentSettings:
     """A folder or a Hub repository."""
     steps: int
     file: str | None = None
+    """Unset: the stock name, or the only LoRA file there is."""
+    made_here: bool = False
+    """Nobody publishes this LoRA: this project's trainer, or a user's, makes it.  Until then the teacher runs alone."""
     strength: float = 1.0
+    alpha_in_file: bool | None = None
+    """Whether the file brings an alpha, which the strength reckons with; another file is refused.  Unset: either."""
+    tensor_list: TensorListSettings | None = None
     merge: bool = False
     """Merge the LoRA into a second copy of the denoiser: faster, at the price of its memory."""
     guidance_scale: float = 1.0
     grid: Literal["scheduler", "student"] = "student"
     sigmas: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    """Time nodes for each step count, for a LoRA whose metadata hold none."""
+    """Time nodes for each step count, for a flow model's LoRA whose metadata hold none."""
+    timesteps: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """The same for all other models."""
     scheduler: str | None = None
     scheduler_config: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_ranges(self.steps, self.guidance_scale)
@@ -80,10 +104,12 @@ class PresetTable:
     """The keys of a preset file."""
 
     title: str
-    family: Literal["sd3"]
+    family: Literal["sd3", "sd15", "sdxl", "pixart", "cogvideox"]
     base: str
     """A folder (beside the preset file or in the project) or a Hub repository."""
     revision: str | None = None
+    variant: str | None = None
+    """Which of several precisions of the weights' files is loaded, such as fp16."""
     omit: tuple[str, ...] = ()
     """Components of the pipeline that are not loaded."""
     vae: str | None = None
@@ -98,6 +124,14 @@ class PresetTable:
     fps: int = 8
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     max_sequence_length: int | None = None
+    download_gb: float | None = None
+    """What the base takes on the disk."""
+    memory_gb: float | None = None
+    """What one run takes on the device without offloading."""
+    offload: Literal["none", "model", "sequential"] = "none"
+    """Keep components, or single layers, in main memory until they are used; ``TDM_OFFLOAD`` goes before it."""
+    vae_slicing: bool = False
+    vae_tiling: bool = False
     teacher: TeacherSettings
     student: StudentSettings
     examples: tuple[Example, ...] = ()
@@ -108,6 +142,10 @@ class PresetTable:
         for name in ("width", "height", "frames", "fps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.frames > MAX_FRAMES:
+            raise ValueError(f"frames must be at most {MAX_FRAMES}, got {self.frames}")
+        if (self.media == "video") != (self.frames > 1):
+            raise ValueError(f"media is {self.media!r}, but frames is {self.frames}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,11 +163,21 @@ class Preset(PresetTable):
     def lora_file(self) -> Path | None:
         """The student's weights on this machine, if its LoRA is a folder."""
         folder = self.local(self.student.lora)
-        return folder / (self.student.file or STOCK_LORA_FILE) if folder else None
+        if folder is None:
+            return None
+        names = (self.student.file,) if self.student.file else STOCK_LORA_FILES
+        return next((folder / name for name in names if (folder / name).is_file()), folder / names[0])
+
+    def lacks_student(self) -> bool:
+        """Is its LoRA one that is still to be made?"""
+        lora = self.lora_file()
+        return self.student.made_here and (lora is None or not lora.is_file())
 
     def repositories(self) -> dict[str, str]:
         """Key -> Hub repository, for what is not a folder here."""
-        places = {"base": self.base, "student.lora": self.student.lora} | ({"vae": self.vae} if self.vae else {})
+        places = {"base": self.base} | ({"vae": self.vae} if self.vae else {})
+        if not self.lacks_student():
+            places["student.lora"] = self.student.lora
         return {key: place for key, place in places.items() if self.local(place) is None}
 
     def problems(self) -> dict[str, str]:
@@ -142,7 +190,7 @@ class Preset(PresetTable):
         base, lora_file = self.local(self.base), self.lora_file()
         if base and not (base / "model_index.json").is_file():
             found["base"] = f"{base} has no model_index.json, so it is no pipeline of diffusers"
-        if lora_file and not lora_file.is_file():
+        if lora_file and not lora_file.is_file() and not self.lacks_student():
             found["student.lora"] = f"no file {lora_file.name} in {lora_file.parent}"
         return {key: f"{self.origin}: {key}: {problem}" for key, problem in found.items()}
 

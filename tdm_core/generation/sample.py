@@ -101,7 +101,10 @@ class Sample:
     noise_sha256: str
     """Of the start noise's float32 bytes, so that equal noise on all sides can be checked."""
     sigmas: tuple[float, ...] = ()
-    """The time nodes of a flow model's run, noisiest first, without the final 0."""
+    """The time nodes of the run, noisiest first, without the final 0: a flow model's sigmas, ``(timestep + 1) / 1000``
+    of the others."""
+    unread: str = ""
+    """The end of the prompt that the text encoders did not read."""
     trained: bool = True
     """False for a student at a step count that it has no nodes for."""
 

@@ -35,6 +35,10 @@ class Watch:
         self.seconds = self._now() - self._start
         self._hook.remove()
 
+    def charge(self, seconds: float) -> None:
+        """Put work on the clock that was done before, for another run too."""
+        self._paused_seconds -= seconds
+
     def lap(self) -> float:
         """The seconds so far, without pauses, at the end of a step."""
         now = self._now()

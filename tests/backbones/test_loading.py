@@ -5,12 +5,16 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from diffusers import StableDiffusion3Pipeline
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from diffusers import PixArtAlphaPipeline, StableDiffusion3Pipeline
+from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
 from safetensors.torch import load_file
 
-from tdm_core.backbones.base import count_lora_layers, family, load_pipeline, load_student_lora, make_scheduler
+from tdm_core.backbones import sd3
+from tdm_core.backbones.base import Size, family, fetch_lora, load_pipeline
+from tdm_core.backbones.lora import count_lora_layers
+from tdm_core.backbones.schedulers import make_scheduler
 from tdm_core.backbones.sd3 import decode, latent_shape
+from tdm_core.backbones.system import LoraSettings, SideSettings, System
 from tdm_core.errors import LoadError
 from tests.tiny import TARGETS, change_lora, tiny_pipeline
 
@@ -42,6 +46,13 @@ def refusal(act):
     return message
 
 
+def load_student(pipeline, file, **settings):
+    """The student's pipeline, on the SD3 of ``pipeline``."""
+    system = System(sd3, pipeline, SideSettings(), device="cpu")
+    system.add_student(file, LoraSettings(**settings), SideSettings())
+    return system.pipeline(student=True)
+
+
 def load_base(base):
     return load_pipeline(StableDiffusion3Pipeline, base, dtype=torch.float32, omit=("text_encoder_3", "tokenizer_3"))
 
@@ -49,7 +60,7 @@ def load_base(base):
 @pytest.mark.parametrize("merge", [True, False])
 def test_whole_lora_gives_a_student_and_leaves_the_teachers_base_weights(pipeline, lora, merge):
     before = pipeline.transformer.transformer_blocks[0].attn.to_q.weight.clone()
-    student = load_student_lora(pipeline, "transformer", lora, merge=merge)
+    student = load_student(pipeline, lora, merge=merge)
     assert count_lora_layers(student.transformer) == (0 if merge else LAYERS)
     assert (student.transformer is pipeline.transformer) is not merge
     assert torch.equal(
@@ -59,10 +70,7 @@ def test_whole_lora_gives_a_student_and_leaves_the_teachers_base_weights(pipelin
 
 
 def test_strength_and_alpha_scale_the_merged_weights(pipeline, lora):
-    full, half = (
-        load_student_lora(pipeline, "transformer", lora, merge=True, strength=strength).transformer
-        for strength in (1.0, 0.5)
-    )
+    full, half = (load_student(pipeline, lora, merge=True, strength=strength).transformer for strength in (1.0, 0.5))
     name = "transformer_blocks.0.attn.to_q"
     change = [
         model.get_submodule(name).weight - pipeline.transformer.get_submodule(name).weight for model in (full, half)
@@ -85,36 +93,36 @@ def test_strength_and_alpha_scale_the_merged_weights(pipeline, lora):
 )
 def test_lora_with_other_names_is_refused_with_the_first_of_them(pipeline, lora, change, message):
     change_lora(lora, lambda tensors, metadata: ({change(key): tensors[key] for key in tensors}, metadata))
-    assert message in refusal(lambda: load_student_lora(pipeline, "transformer", lora))
+    assert message in refusal(lambda: load_student(pipeline, lora))
     assert count_lora_layers(pipeline.transformer) == 0
 
 
 def test_lora_of_another_width_is_refused_with_its_shape(pipeline, lora):
     change_lora(lora, lambda tensors, metadata: ({key: tensors[key].repeat(2, 2) for key in tensors}, metadata))
-    assert "lora_A.weight [8, 64]" in refusal(lambda: load_student_lora(pipeline, "transformer", lora))
+    assert "lora_A.weight [8, 64]" in refusal(lambda: load_student(pipeline, lora))
     assert count_lora_layers(pipeline.transformer) == 0
 
 
 @pytest.mark.parametrize("lost", ["blocks.1.attn.to_k", "blocks.0.attn.to_q.lora_A"], ids=["layer", "half a layer"])
 def test_lora_with_missing_layers_is_refused(pipeline, lora, lost):
     change_lora(lora, lambda tensors, metadata: ({k: v for k, v in tensors.items() if lost not in k}, metadata))
-    message = refusal(lambda: load_student_lora(pipeline, "transformer", lora))
+    message = refusal(lambda: load_student(pipeline, lora))
     assert "weights for 1 of its 8 layers are missing: transformer_blocks." in message
 
 
 def test_empty_lora_is_refused(pipeline, lora):
     change_lora(lora, lambda tensors, metadata: ({}, metadata))
-    assert "it is empty" in refusal(lambda: load_student_lora(pipeline, "transformer", lora))
+    assert "it is empty" in refusal(lambda: load_student(pipeline, lora))
 
 
 def test_missing_lora_is_refused(pipeline, tmp_path):
-    assert "no such LoRA file" in refusal(lambda: load_student_lora(pipeline, "transformer", tmp_path / "none"))
+    assert "no such LoRA file" in refusal(lambda: load_student(pipeline, tmp_path / "none"))
 
 
 @pytest.mark.parametrize("keep", [0, 7, 300, 4000])
 def test_half_downloaded_lora_is_refused(pipeline, lora, keep):
     lora.write_bytes(lora.read_bytes()[:keep])
-    assert "half-downloaded" in refusal(lambda: load_student_lora(pipeline, "transformer", lora))
+    assert "half-downloaded" in refusal(lambda: load_student(pipeline, lora))
 
 
 def test_half_downloaded_base_is_refused_with_its_file(base):
@@ -145,22 +153,59 @@ def test_base_of_another_kind_is_refused(base):
     assert str(base) in refusal(lambda: load_base(base))
 
 
+def test_base_of_another_family_is_refused_with_both_names(base):
+    message = refusal(lambda: load_pipeline(PixArtAlphaPipeline, base, dtype=torch.float32))
+    assert "is a StableDiffusion3Pipeline, and this family loads a PixArtAlphaPipeline" in message
+
+
 @pytest.mark.parametrize(
     ("error", "cure"),
     [
-        (GatedRepoError, "Accept its licence at https://huggingface.co/stabilityai/sd3, then log in"),
-        (RepositoryNotFoundError, "Check its name, or log in"),
+        (GatedRepoError("401", response=Mock()), "Accept its licence at https://huggingface.co/ai/sd3, then log in"),
+        (RepositoryNotFoundError("401", response=Mock()), "Check its name, or log in"),
+        (OSError(28, "No space left on device"), "Free some space, or set HF_HOME"),
+        (TimeoutError("read timed out"), "the Hub does not answer.\nTry again later"),
+        (EntryNotFoundError("404"), "the repository has no such file"),
     ],
+    ids=["gated", "unknown", "full disk", "timeout", "no such file"],
 )
-def test_hub_refusals_name_the_cure(monkeypatch, error, cure):
+@pytest.mark.parametrize("what", ["base", "LoRA"])
+def test_hub_refusals_name_the_cure(monkeypatch, error, cure, what):
     def refuse(*_, **__):
         try:
-            raise error("401 Client Error", response=Mock())
-        except error as cause:
+            raise error
+        except type(error) as cause:
             raise OSError("a long story\nof many lines") from cause
 
-    monkeypatch.setattr(StableDiffusion3Pipeline, "from_pretrained", refuse)
-    assert cure in refusal(lambda: load_base("stabilityai/sd3"))
+    monkeypatch.setattr("tdm_core.backbones.base.hf_hub_download", refuse)
+    monkeypatch.setattr("tdm_core.backbones.base.list_repo_files", lambda _: ["lora.safetensors"])
+    message = refusal(lambda: load_base("ai/sd3") if what == "base" else fetch_lora("ai/sd3", None))
+    assert "ai/sd3" in message and cure in message
+
+
+@pytest.mark.parametrize(
+    ("files", "name", "found"),
+    [
+        (["README.md", "one.safetensors"], None, "one.safetensors"),
+        (["tdm.pt"], None, "tdm.pt"),
+        (["a.safetensors", "b.safetensors"], "b.safetensors", "b.safetensors"),
+        (["sub/adapter_model.safetensors", "sub/adapter_config.json"], "sub/adapter_model.safetensors", None),
+    ],
+    ids=["only one", "pickle", "named", "in a folder"],
+)
+def test_lora_of_a_repository_is_the_named_file_or_its_only_one(monkeypatch, tmp_path, files, name, found):
+    fetched = []
+    monkeypatch.setattr("tdm_core.backbones.base.list_repo_files", lambda _: files)
+    monkeypatch.setattr(
+        "tdm_core.backbones.base.hf_hub_download", lambda _, file: fetched.append(file) or str(tmp_path / file)
+    )
+    assert fetch_lora("someone/lora", name) == tmp_path / (found or name)
+    assert fetched == ([found] if found else ["sub/adapter_config.json", name])  # PEFT's alpha lies beside
+
+
+def test_repository_with_several_loras_is_refused_with_their_names(monkeypatch):
+    monkeypatch.setattr("tdm_core.backbones.base.list_repo_files", lambda _: ["a.safetensors", "b.pt"])
+    assert "2 files that may be the LoRA: a.safetensors, b.pt" in refusal(lambda: fetch_lora("someone/lora", None))
 
 
 def test_network_that_is_not_there_is_named(monkeypatch):
@@ -181,8 +226,8 @@ def test_scheduler_of_a_role_is_its_own(pipeline):
 
 
 def test_sizes_that_the_model_cannot_make_are_refused(pipeline):
-    assert latent_shape(pipeline, height=32, width=64) == (16, 8, 16)
-    assert "multiples of 8" in refusal(lambda: latent_shape(pipeline, height=36, width=32))
+    assert latent_shape(pipeline, Size(height=32, width=64)) == (16, 8, 16)
+    assert "multiples of 8" in refusal(lambda: latent_shape(pipeline, Size(height=36, width=32)))
 
 
 def test_decoding_rounds_as_the_stock_pipeline(pipeline):

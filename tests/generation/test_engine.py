@@ -139,7 +139,8 @@ def test_previews_are_not_on_the_clock(tiny_engine, monkeypatch):
     monkeypatch.setattr(sd3, "decode", one_second_decode)
     sample = finish(tiny_engine.sample(ask()))
     assert seconds == [5.0]  # four previews and the picture
-    assert (sample.seconds, sample.denoiser_seconds) == (1.0, 0.0)
+    assert sample.denoiser_seconds == 0.0
+    assert 1.0 < sample.seconds < 1.5  # the text's encoding, remembered from the first run, is charged again
 
 
 @pytest.mark.parametrize("preset", [PRESET, "unmerged"])
