@@ -23,7 +23,7 @@ from tdm_core.diffusion.trajectory import move
 from tdm_core.errors import LoadError
 
 NEAREST_TO_NOISE = 0.9999
-"""At sigma 1 the logarithm of the signal-to-noise ratio is minus infinity; the stock flow grid stops short of it too."""
+"""At sigma 1 the logarithm of the signal-to-noise ratio is minus infinity; the stock flow grid stops short too."""
 
 
 class _DDIMOnGivenTimesteps:
