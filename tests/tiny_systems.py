@@ -215,7 +215,7 @@ def pixart1024() -> diffusers.PixArtAlphaPipeline:
     return pixart(sample_size=128)
 
 
-def cogvideox() -> diffusers.CogVideoXPipeline:
+def cogvideox(*, rotary: bool = False) -> diffusers.CogVideoXPipeline:
     tokenizer = t5_tokenizer(226)
     transformer = diffusers.CogVideoXTransformer3DModel(
         num_attention_heads=2,
@@ -229,7 +229,7 @@ def cogvideox() -> diffusers.CogVideoXPipeline:
         sample_height=8,
         sample_frames=9,
         max_text_seq_length=226,
-        use_rotary_positional_embeddings=False,
+        use_rotary_positional_embeddings=rotary,
     )
     vae = diffusers.AutoencoderKLCogVideoX(
         block_out_channels=(8, 8, 8, 8), latent_channels=4, layers_per_block=1, norm_num_groups=2
@@ -270,14 +270,14 @@ def save_base(name: str, folder: Path, *, variant: str | None = None) -> Path:
     pipeline = BASES[name]()
     for network in ("unet", "transformer"):
         if hasattr(pipeline, network):
-            _enliven(getattr(pipeline, network))
+            enliven(getattr(pipeline, network))
     pipeline.save_pretrained(folder, variant=variant)
     if name in SCHEDULERS:  # saving would write every default of the class too
         (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(SCHEDULERS[name], indent=2))
     return folder
 
 
-def _enliven(network: nn.Module) -> None:
+def enliven(network: nn.Module) -> None:
     """Let no layer put out zeros only, as some do that a training run would start from."""
     for parameter in network.parameters():
         if not parameter.any():

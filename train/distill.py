@@ -31,6 +31,7 @@ from tqdm import tqdm
 
 from tdm_core.backbones import sd3_training
 from tdm_core.backbones.base import family, load_pipeline
+from tdm_core.backbones.stock_training import StockTraining, training_class
 from tdm_core.errors import ConfigError, TDMError
 from tdm_core.scenes.grammar import caption
 from tdm_core.scenes.sampling import sample_scene
@@ -144,21 +145,23 @@ def load_prompts(config: DistillConfig) -> tuple[str, ...]:
     return tuple(caption(sample_scene(rng, forbidden)) for _ in range(config.prompts.scenes))
 
 
-def load_backbone(config: DistillConfig) -> sd3_training.SD3Training:
+def load_backbone(config: DistillConfig) -> StockTraining:
     """The base with its roles, on the recipe's device."""
     base, lora = config.base, config.lora
     device = config.run.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = family(base.family)  # also quiets the libraries
+    training = training_class(base.family)
     pipeline = load_pipeline(
-        family(base.family).Pipeline,  # also quiets the libraries
+        chosen.Pipeline,
         base.path,
         dtype=getattr(torch, base.dtype),
         device=device,
         revision=base.revision,
-        omit=() if base.use_t5 else sd3_training.T5_PARTS,
+        omit={*chosen.OMIT, *(() if base.use_t5 else training.T5_PARTS)},
     )
-    return sd3_training.SD3Training(
+    return training(
         pipeline,
         rank=lora.rank,
         alpha=lora.alpha,

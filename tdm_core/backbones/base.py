@@ -47,6 +47,7 @@ HUB_ERRORS: tuple[type[Exception], ...] = (
     cast(type[Exception], HfHubHTTPError.__bases__[0]),
 )
 """The last one is the HTTP client's own, timeouts included; which client that is, is the Hub library's affair."""
+LOAD_ERRORS: tuple[type[Exception], ...] = (*HUB_ERRORS, RuntimeError, TypeError, SafetensorError)
 
 OnStep = Callable[[int, Tensor], None]
 """Told after each step how many are done, and the latents [B, ...]."""
@@ -156,7 +157,7 @@ def load_pipeline(
         if vae:
             parts["vae"] = AutoModel.from_pretrained(str(vae), dtype=dtype)
         pipeline: Any = pipeline_class.from_pretrained(base, dtype=dtype, revision=revision, variant=variant, **parts)
-    except (*HUB_ERRORS, RuntimeError, TypeError, SafetensorError) as error:
+    except LOAD_ERRORS as error:
         raise LoadError(_explain(error, str(base))) from error
     pipeline.set_progress_bar_config(disable=True)
     if vae_slicing:

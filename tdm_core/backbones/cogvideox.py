@@ -15,7 +15,7 @@ from tdm_core.errors import LoadError
 Pipeline = CogVideoXPipeline
 DENOISER = "transformer"
 T5_TOKENS = 226
-OMIT = ()
+OMIT: tuple[str, ...] = ()
 
 
 def latent_shape(pipeline: CogVideoXPipeline, size: Size) -> tuple[int, ...]:

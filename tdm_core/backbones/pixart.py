@@ -14,7 +14,7 @@ from tdm_core.backbones.base import Run, Size, call, divisible, to_pixels
 Pipeline = PixArtAlphaPipeline
 DENOISER = "transformer"
 T5_TOKENS = 120
-OMIT = ()
+OMIT: tuple[str, ...] = ()
 
 
 def latent_shape(pipeline: PixArtAlphaPipeline, size: Size) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from tdm_core.backbones.base import Run, Size, call, divisible, to_pixels
 Pipeline = StableDiffusionPipeline
 DENOISER = "unet"
 T5_TOKENS = 0
-OMIT = ("safety_checker", "feature_extractor", "image_encoder")
+OMIT: tuple[str, ...] = ("safety_checker", "feature_extractor", "image_encoder")
 
 
 def latent_shape(pipeline: StableDiffusionPipeline, size: Size) -> tuple[int, ...]:

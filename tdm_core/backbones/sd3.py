@@ -14,7 +14,7 @@ from tdm_core.backbones.base import Run, Size, call, divisible, to_pixels
 Pipeline = StableDiffusion3Pipeline
 DENOISER = "transformer"
 T5_TOKENS = 256
-OMIT = ()
+OMIT: tuple[str, ...] = ()
 
 
 def latent_shape(pipeline: StableDiffusion3Pipeline, size: Size) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Stable Diffusion 3 for training: one frozen transformer with three roles, cached text, a stock LoRA file.
+"""Stable Diffusion 3 and 3.5 for training (flow matching).
 
 The scheduler's ``shift`` plays no part here: the student's nodes are sigmas as they are.  A base whose scheduler shifts
 must be sampled with ``shift=1`` on them (``FlowMatchEulerDiscreteScheduler`` shifts given sigmas *again*).
@@ -6,105 +6,58 @@ must be sampled with ``shift=1`` on them (``FlowMatchEulerDiscreteScheduler`` sh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from diffusers import SD3Transformer2DModel
+from torch import nn
 
 from tdm_core.backbones import sd3
-from tdm_core.backbones.adapters import LoraRoles, NetworkRole
-from tdm_core.backbones.trainable import Conditioning
-from tdm_core.diffusion.noise import flow_matching
+from tdm_core.backbones.stock_training import StockTraining
+from tdm_core.diffusion.noise import NoiseProcess, flow_matching
 from tdm_core.diffusion.prediction import PredictionType
 from tdm_core.errors import LoadError
-
-LORA_FILE = "pytorch_lora_weights.safetensors"
-"""The name that stock ``load_lora_weights(folder)`` looks for."""
-
 
 T5_PARTS = ("text_encoder_3", "tokenizer_3")
 
 
-class SD3Training:
+class SD3Training(StockTraining):
     """Keeps the promise of ``TrainableBackbone`` for SD3 and SD3.5, around a stock pipeline."""
 
-    def __init__(
-        self,
-        pipeline: StableDiffusion3Pipeline,
-        *,
-        rank: int,
-        alpha: float,
-        targets: Sequence[str],
-        seed: int,
-        max_sequence_length: int,
-    ) -> None:
-        self.pipeline = pipeline
-        self.process = flow_matching(pipeline.scheduler.config.num_train_timesteps)
-        self.prediction_type = PredictionType.FLOW
-        self.network = pipeline.transformer
-        self.network.eval()  # no dropout; LoRA weights train all the same
-        self.roles = LoraRoles(self.network, rank=rank, alpha=alpha, targets=targets, seed=seed)
-        side = self.network.config.sample_size
-        self.latent_shape: tuple[int, ...] = (self.network.config.in_channels, side, side)
-        self.size_px = side * pipeline.vae_scale_factor
-        self.max_sequence_length = max_sequence_length
+    family = sd3
+    prediction_type = PredictionType.FLOW
+    TARGETS = tuple(
+        f"attn.{name}"
+        for name in ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+    )
+    T5_PARTS = T5_PARTS
+    CONDITIONING: ClassVar = {"prompt_embeds": "encoder_hidden_states", "pooled_prompt_embeds": "pooled_projections"}
 
-    @property
-    def device(self) -> torch.device:
-        return self.network.device
+    @staticmethod
+    def process_of(scheduler: Any) -> NoiseProcess:
+        return flow_matching(scheduler.config.num_train_timesteps)
 
-    @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> Conditioning:
-        embeds, _, pooled, _ = self.pipeline.encode_prompt(
-            prompt=list(prompts),
-            prompt_2=None,
-            prompt_3=None,
-            do_classifier_free_guidance=False,
-            max_sequence_length=self.max_sequence_length,
-        )
-        return Conditioning({"encoder_hidden_states": embeds, "pooled_projections": pooled})
+    def card_example(self, base: str, lora: str, about: Mapping[str, Any]) -> str:
+        sigmas = about["sigmas"][str(about["trained_steps"][0])]
+        parts = "torch_dtype=torch.bfloat16" if self.pipeline.tokenizer_3 else "text_encoder_3=None, tokenizer_3=None"
+        return f"""import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline
 
-    def network_output(self, role: NetworkRole, latents: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        with self.roles.active(role):
-            output = self.network(
-                hidden_states=latents.to(self.network.dtype),
-                timestep=self.process.model_time(t).to(device=self.device, dtype=torch.float32),
-                **conditioning.tensors,
-                return_dict=False,
-            )[0]
-        return output.float()
-
-    def decode(self, latents: Tensor) -> np.ndarray:
-        return sd3.decode(self.pipeline, latents)
-
-    def save_lora(self, folder: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
-        """Write through the stock writer, which keeps alpha (without it strength 1.0 would mean alpha / rank)."""
-        self.pipeline.save_lora_weights(
-            folder,
-            transformer_lora_layers=dict(state),
-            transformer_lora_adapter_metadata=_plain(self.roles.config.to_dict()),
-            weight_name=LORA_FILE,
-        )
-        path = folder / LORA_FILE
-        _add_metadata(path, metadata)
-        return path
+pipe = StableDiffusion3Pipeline.from_pretrained("{base}", {parts})
+pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)  # the sigmas below are final: a shift would move them again
+pipe.load_lora_weights("{lora}")  # strength 1.0
+picture = pipe(
+    "a cat left of a dog",
+    sigmas={sigmas},
+    guidance_scale=1.0,
+    max_sequence_length={self.max_sequence_length},
+    generator=torch.Generator().manual_seed(0),
+).images[0]"""
 
 
-def _plain(lora_config: dict[str, object]) -> dict[str, object]:
-    """PEFT's configuration with sets as sorted lists: JSON has no sets, and an order of hashes would change."""
-    return {key: sorted(value) if isinstance(value, set) else value for key, value in lora_config.items()}
-
-
-def _add_metadata(path: Path, metadata: Mapping[str, str]) -> None:
-    # The stock writer takes no further metadata, so its file is written once more with ours beside its own.
-    with safe_open(path, framework="pt") as file:
-        stock = file.metadata()
-    save_file(load_file(path), path, metadata={**stock, **metadata})
+Training = SD3Training
 
 
 def network_shape(base: str) -> nn.Module:

@@ -14,7 +14,7 @@ from tdm_core.backbones.base import Run, Size, call, divisible, to_pixels
 Pipeline = StableDiffusionXLPipeline
 DENOISER = "unet"
 T5_TOKENS = 0
-OMIT = ("feature_extractor", "image_encoder")
+OMIT: tuple[str, ...] = ("feature_extractor", "image_encoder")
 
 
 def latent_shape(pipeline: StableDiffusionXLPipeline, size: Size) -> tuple[int, ...]:

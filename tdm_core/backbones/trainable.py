@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -50,6 +50,8 @@ class Conditioning:
 class TrainableBackbone(Protocol):
     """A published family as the trainer sees it."""
 
+    pipeline: Any
+    """The stock pipeline; its text encoders may leave it."""
     process: NoiseProcess
     prediction_type: PredictionType
     roles: LoraRoles
@@ -71,6 +73,9 @@ class TrainableBackbone(Protocol):
 
     def save_lora(self, folder: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
         """Write LoRA weights as the family's stock loader takes them, with alpha; returns the file."""
+
+    def card_example(self, base: str, lora: str, about: Mapping[str, Any]) -> str:
+        """Python that samples the student with stock diffusers, for its card; ``about`` is its file's metadata."""
 
 
 def denoiser(

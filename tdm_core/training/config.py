@@ -28,7 +28,7 @@ class BaseConfig:
 
     path: str
     """A diffusers folder or a Hub id."""
-    family: Literal["sd3"] = "sd3"
+    family: Literal["sd3", "sd15", "sdxl", "pixart", "cogvideox"] = "sd3"
     revision: str | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the frozen base; LoRA weights, losses and schedules stay in float32 and float64."""
