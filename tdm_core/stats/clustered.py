@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 from tdm_core.stats.intervals import Interval, score_interval
 
@@ -68,6 +68,15 @@ def clustered_share(
         raters=counts[0],
         prompts=counts[1],
     )
+
+
+def even_share_p_value(estimate: ShareEstimate) -> float:
+    """Two-sided p-value of a true share of one half: the confidence at which its interval just reaches one half."""
+    clusters = min((count for count in (estimate.raters, estimate.prompts) if count > 1), default=1)
+    if clusters < 2:
+        return 1.0
+    deviation = abs(estimate.value - 0.5) * 2 * estimate.effective_votes**0.5  # the score statistic under one half
+    return float(2 * stdtr(clusters - 1, -deviation))
 
 
 def _codes(labels: Sequence[Hashable]) -> NDArray[np.intp]:
