@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def build_page(
             suggest=suggest_scenes if knows_scenes else lambda: [example.prompt for example in preset.examples],
             unknown_words=grammar.unknown_words if knows_scenes else lambda prompt: [],
             trained_steps=trained_steps(preset),
-            results=service.results,
+            results=partial(service.results, by_visitor=True),
             is_ready=warm.is_set,
         )
     )

@@ -1,9 +1,10 @@
 """A small study for tests: a clock that is set by hand, pairs that are made up, a rater who looks before voting."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tdm_core.errors import UnknownTrialError
-from tdm_core.study import Choice, MemoryStore, Offer, StudyRules, StudyService
+from tdm_core.study import Choice, MemoryStore, Offer, StudyService
+from tdm_core.study.rules import DEMO
 
 ARMS = ("student", "teacher")
 SIDE_BYTES = 50_000  # several pieces on their way to the browser
@@ -16,6 +17,8 @@ class FakePair:
     kind: str = "image"
     width: int = 128
     height: int = 128
+    category: str = ""
+    control_arm: str = "teacher"
 
 
 class FakePairs:
@@ -27,10 +30,9 @@ class FakePairs:
     def pairs(self):
         return list(self.made)
 
-    def packed(self, pair_id, left_arm):
+    def packed(self, pair_id, left_arm, right_arm):
         if pair_id not in {pair.id for pair in self.made}:
             raise UnknownTrialError(f"no pair {pair_id}")
-        right_arm = ARMS[1 - ARMS.index(left_arm)]
         return b"".join((arm.encode() * SIDE_BYTES)[:SIDE_BYTES] for arm in (left_arm, right_arm))
 
 
@@ -47,10 +49,14 @@ class Clock:
         self.now_ms += milliseconds
 
 
-def a_service(*, pairs=40, store=None, clock=None, **rules) -> StudyService:
+def a_service(*, pairs=40, store=None, clock=None, study_id="demo", **rules) -> StudyService:
     source = FakePairs(pairs) if isinstance(pairs, int) else pairs
     return StudyService(
-        store=store or MemoryStore(), pairs=source, clock=clock or Clock(), rules=StudyRules(**{"arms": ARMS} | rules)
+        store=store or MemoryStore(),
+        pairs=source,
+        clock=clock or Clock(),
+        study_id=study_id,
+        rules=replace(DEMO, arms=ARMS, **rules),
     )
 
 

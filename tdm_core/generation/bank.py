@@ -14,28 +14,34 @@ import os
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tdm_core.errors import ConfigError, RequestError, StorageError, StudyError
 from tdm_core.generation.media import decode_png, write_whole
-from tdm_core.generation.packed import pack_pair
+from tdm_core.generation.packed import pack_pair, spoil
 from tdm_core.generation.presets import PROJECT
 from tdm_core.generation.sample import MAX_SEED, Role, Sample, Sampler, SampleRequest, check_prompt
 from tdm_core.toml_config import from_mapping
 
 ARMS = (Role.STUDENT, Role.TEACHER)
 STUDY_PROMPTS = PROJECT / "assets" / "prompts" / "study.txt"
+SPOILED = "spoiled"  # the study's name for it, too
 
 
 @dataclass(frozen=True, kw_only=True)
 class BankPair:
-    """``pair.json``: what was made, and the SHA-256 of the packed picture for each arm that may lie left."""
+    """``pair.json``: what was made, and the SHA-256 of each packed picture.
+
+    Besides the two arms both ways round, one arm is packed with itself and with its spoiled copy: what a rater who
+    looks must find equal, and plainly worse. They are made beforehand too, so that no clock tells them from the rest.
+    """
 
     id: str
     preset: str
@@ -47,6 +53,9 @@ class BankPair:
     noise_sha256: str
     samplers: dict[str, dict[str, Any]]  # arm -> steps, nfe, guidance_scale, scheduler
     sha256_by_left_arm: dict[str, str]
+    category: str = ""
+    control_arm: str = ""  # empty in pairs that were made without controls
+    sha256_of_controls: dict[str, str] = field(default_factory=dict)  # by the names of the left and the right side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,26 +78,36 @@ class Bank:
             self._read = {name: self._read.get(name) or _read_pair(self._root / name) for name in names}
         return [pair for pair in self._read.values() if pair.preset == self._preset]
 
-    def packed(self, pair_id: str, left_arm: str) -> bytes:
-        """Both sides as one PNG, ``left_arm`` left.
+    def packed(self, pair_id: str, left_arm: str, right_arm: str) -> bytes:
+        """Both sides as one PNG: the two arms, or the pair's control arm with itself or its spoiled copy.
 
         Raises:
             StorageError: if the pair is gone or its file is not what was written.
         """
+        is_real = {left_arm, right_arm} == set(ARMS)
+        name = left_arm if is_real else f"{left_arm}_{right_arm}"
         with _disk_errors(self._root):
             pair = self._read.get(pair_id) or _read_pair(self._root / pair_id)
-            content = _file(self._root / pair_id, left_arm).read_bytes()
-        if hashlib.sha256(content).hexdigest() != pair.sha256_by_left_arm[left_arm]:
+            content = _file(self._root / pair_id, name).read_bytes()
+        digests = pair.sha256_by_left_arm if is_real else pair.sha256_of_controls
+        if hashlib.sha256(content).hexdigest() != digests.get(name):
             raise StorageError(f"{self._root / pair_id}: damaged; delete this folder, another pair will be made")
         return content
 
 
 def build_bank(
-    root: Path, *, preset: str, prompts: Sequence[str], sample: Sampler, pairs: int = 40
+    root: Path,
+    *,
+    preset: str,
+    prompts: Sequence[str],
+    sample: Sampler,
+    pairs: int = 40,
+    categories: Mapping[str, str] | None = None,
 ) -> Iterator[BankProgress]:
     """Make pairs until the bank has ``pairs`` of them, yielding at every step of a sampler, so that it can be stopped.
 
-    Prompts are used evenly. A later call goes on where this one stopped; two processes take turns, pair by pair.
+    Prompts are used evenly; ``categories`` names each one's. A later call goes on where this one stopped; two
+    processes take turns, pair by pair.
 
     Raises:
         ConfigError: without prompts.
@@ -106,7 +125,8 @@ def build_bank(
             made = bank.pairs()  # another process may have made some meanwhile
             if len(made) < pairs:
                 used = Counter(pair.prompt for pair in made)
-                for _ in _make_pair(root, preset, min(prompts, key=used.__getitem__), sample):
+                prompt = min(prompts, key=used.__getitem__)
+                for _ in _make_pair(root, preset, prompt, (categories or {}).get(prompt, ""), sample):
                     yield BankProgress(pairs=len(made), target=pairs)
         yield (progress := BankProgress(pairs=len(bank.pairs()), target=pairs))
 
@@ -140,7 +160,7 @@ def read_prompts(path: Path) -> list[str]:
     return list(prompts.values())
 
 
-def _make_pair(root: Path, preset: str, prompt: str, sample: Sampler) -> Iterator[None]:
+def _make_pair(root: Path, preset: str, prompt: str, category: str, sample: Sampler) -> Iterator[None]:
     seed = secrets.randbelow(MAX_SEED + 1)
     samples: dict[str, Sample] = {}
     for arm in ARMS:
@@ -150,7 +170,7 @@ def _make_pair(root: Path, preset: str, prompt: str, sample: Sampler) -> Iterato
             yield
     _refuse_unequal(samples)
     with _disk_errors(root):
-        _write_pair(root, preset, prompt, seed, samples)
+        _write_pair(root, preset, prompt, category, seed, samples)
 
 
 def _refuse_unequal(samples: dict[str, Sample]) -> None:
@@ -161,15 +181,20 @@ def _refuse_unequal(samples: dict[str, Sample]) -> None:
         raise StudyError("Both arms must have one size and start from one noise, or their look gives them away.")
 
 
-def _write_pair(root: Path, preset: str, prompt: str, seed: int, samples: dict[str, Sample]) -> None:
+def _write_pair(root: Path, preset: str, prompt: str, category: str, seed: int, samples: dict[str, Sample]) -> None:
     name = secrets.token_hex(16)
     draft = root / f".{name}"
     draft.mkdir()
-    digests = {}
-    for left, right in (ARMS, ARMS[::-1]):
-        content = pack_pair(samples[left].media, samples[right].media)
-        write_whole(_file(draft, left), content)
-        digests[left.value] = hashlib.sha256(content).hexdigest()
+    control_arm = secrets.choice(ARMS).value
+    sides = {arm: sample.media for arm, sample in samples.items()}
+    sides[SPOILED] = spoil(sides[control_arm])
+    digests = {
+        left.value: _write_packed(_file(draft, left), sides[left], sides[right]) for left, right in (ARMS, ARMS[::-1])
+    }
+    controls = {
+        f"{left}_{right}": _write_packed(_file(draft, f"{left}_{right}"), sides[left], sides[right])
+        for left, right in ((control_arm, SPOILED), (SPOILED, control_arm), (control_arm, control_arm))
+    }
     height, width, _ = samples[ARMS[0]].media.shape
     pair = BankPair(
         id=name,
@@ -182,11 +207,20 @@ def _write_pair(root: Path, preset: str, prompt: str, seed: int, samples: dict[s
         noise_sha256=samples[ARMS[0]].noise_sha256,
         samplers={arm: _sampler(sample) for arm, sample in samples.items()},
         sha256_by_left_arm=digests,
+        category=category,
+        control_arm=control_arm,
+        sha256_of_controls=controls,
     )
     write_whole(draft / "pair.json", json.dumps(asdict(pair), indent=1).encode())
     _to_disk(draft)
     draft.rename(root / name)
     _to_disk(root)
+
+
+def _write_packed(path: Path, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> str:
+    content = pack_pair(left, right)
+    write_whole(path, content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def _sampler(sample: Sample) -> dict[str, Any]:
@@ -208,7 +242,9 @@ def _problem(folder: Path) -> str | None:
     try:
         pair = _read_pair(folder)
         bank = Bank(folder.parent, preset=pair.preset)
-        one_way, other_way = (bank.packed(pair.id, arm) for arm in ARMS)
+        one_way, other_way = (bank.packed(pair.id, *sides) for sides in (ARMS, ARMS[::-1]))
+        for name in pair.sha256_of_controls:
+            bank.packed(pair.id, *name.split("_"))
     except StorageError as error:
         return str(error)
     pictures = [decode_png(content) for content in (one_way, other_way)]
@@ -219,8 +255,9 @@ def _problem(folder: Path) -> str | None:
     return None
 
 
-def _file(folder: Path, left_arm: str) -> Path:
-    return folder / f"{left_arm}_left.png"
+def _file(folder: Path, name: str) -> Path:
+    """``name``: the arm that lies left opposite the other, or both sides of a control."""
+    return folder / (f"{name}_left.png" if name in tuple(ARMS) else f"{name}.png")
 
 
 @contextmanager

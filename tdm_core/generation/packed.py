@@ -13,6 +13,8 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
+SPOILED_TILES = 8  # a side
+SPOILED_STEP = 27
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -35,6 +37,25 @@ def pack_pair(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits, RGB, not interlaced
     data = zlib.compress(rows.tobytes(), level=0)
     return SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+
+
+def spoil(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture with its tiles in another order, so that anybody who looks sees it is broken; uint8 [H, W, 3].
+
+    Its colours stay the same, and so does its size; always the same for the same picture size.
+    """
+    height, width = picture.shape[:2]
+    spoiled = picture.copy()
+    tile_height, tile_width = height // SPOILED_TILES, width // SPOILED_TILES
+    places = [
+        (slice(row * tile_height, (row + 1) * tile_height), slice(column * tile_width, (column + 1) * tile_width))
+        for row in range(SPOILED_TILES)
+        for column in range(SPOILED_TILES)
+    ]
+    # A step that shares no factor with the number of tiles moves each of them, and no two neighbours alike.
+    for index, place in enumerate(places):
+        spoiled[place] = picture[places[(index * SPOILED_STEP + 3) % len(places)]]
+    return spoiled
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

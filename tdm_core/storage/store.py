@@ -2,43 +2,58 @@
 
 SQLite on a local disk: write-ahead log, ``synchronous=FULL`` (a commit returns when the log is on the disk), writers
 one at a time by ``BEGIN IMMEDIATE``, so that two processes of the app share one file safely. Not for network folders
-or mounted buckets, whose locks do not hold.
+or mounted buckets, whose locks do not hold. PostgreSQL, for many processes or machines: writers of one study take
+turns by an advisory lock, readers see one snapshot.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, or_, select, update
-from sqlalchemy.exc import DBAPIError, IntegrityError, TimeoutError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, or_, select, text, update
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, TimeoutError
 from sqlalchemy.orm import Session
 
-from tdm_core.errors import DuplicateVoteError, StorageError
-from tdm_core.storage.schema import SCHEMA_VERSION, SchemaVersionRow, StudyRow, Table, TrialRow, VoteRow
+from tdm_core.errors import ConfigError, DuplicateVoteError, StorageError
+from tdm_core.storage.migrate import migrate
+from tdm_core.storage.schema import EventRow, InviteRow, RaterRow, StudyRow, TrialRow, VoteRow
+from tdm_core.study.chain import Link, link, problems
+from tdm_core.study.rules import Study
 from tdm_core.study.schedule import Usage
-from tdm_core.study.trials import Study, Trial, Vote
+from tdm_core.study.trials import Purpose, Rater, Trial, Vote
 
 CURES = {  # what the database's own message contains -> what to do
     "locked": "another program holds it: close that program, then try again",
     "readonly": "it cannot be written: make its folder writable or point TDM_DATA_DIR elsewhere",
     "unable to open": "it cannot be opened: make its folder writable or point TDM_DATA_DIR elsewhere",
     "full": "the disk is full: free some space, then try again",
+    "No space left": "the disk is full: free some space, then try again",
     "disk I/O error": "the disk failed: check it, and keep the database on a local disk",
     "not a database": "it is no database: move the file away, or restore it from a copy",
     "malformed": "it is damaged: keep the file, and restore it from a copy",
+    "lock timeout": "another process is writing: try again",
+    "authentication failed": "correct the name and the password in TDM_DATABASE_URL",
+    "does not exist": "create it, or correct TDM_DATABASE_URL",
+    "connection": "start the server, or correct TDM_DATABASE_URL",
 }
+MIGRATION_LOCK = 7_435_200  # any number that is no study's
 
 
-def open_store(data_dir: Path, *, busy_timeout_seconds: float = 5.0) -> SqlStore:
-    """The store in ``data_dir/study.sqlite3``; both are made if they are not there.
+def open_store(data_dir: Path, url: str | None = None, *, busy_timeout_seconds: float = 5.0) -> SqlStore:
+    """The store at ``url`` (PostgreSQL), or in ``data_dir/study.sqlite3``, which is made if it is not there.
 
     Raises:
+        ConfigError: if the URL is not one of PostgreSQL.
         StorageError: if the folder or the database cannot be made or used.
     """
+    if url is not None:
+        return _postgresql_store(url, busy_timeout_seconds)
     path = data_dir / "study.sqlite3"
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -50,21 +65,36 @@ def open_store(data_dir: Path, *, busy_timeout_seconds: float = 5.0) -> SqlStore
 class SqlStore:
     """Keeps the contract of `tdm_core.study.records.Store` on a database."""
 
-    def __init__(self, engine: Engine, *, name: str) -> None:
-        self._writer, self._reader = engine.execution_options(begin="BEGIN IMMEDIATE"), engine
-        self._name = name
+    def __init__(self, engine: Engine, *, name: str, lock_timeout_ms: int = 5000) -> None:
+        self._name, self._lock_timeout_ms = name, lock_timeout_ms
+        self._takes_turns = engine.dialect.name == "postgresql"  # SQLite has one writer anyhow
+        self._writer = engine if self._takes_turns else engine.execution_options(begin="BEGIN IMMEDIATE")
+        self._reader = engine.execution_options(isolation_level="REPEATABLE READ") if self._takes_turns else engine
         with self._unit_of_work(self._writer) as session:
-            self._create_tables(session)
+            self._wait_for_turn(session, MIGRATION_LOCK)
+            migrate(session.connection(), name)
 
     @contextmanager
     def writing(self, study_id: str) -> Iterator[SqlRecords]:
         with self._unit_of_work(self._writer) as session:
+            self._wait_for_turn(session, zlib.crc32(study_id.encode()))
             yield SqlRecords(session, study_id)
 
     @contextmanager
     def reading(self, study_id: str) -> Iterator[SqlRecords]:
         with self._unit_of_work(self._reader) as session:
             yield SqlRecords(session, study_id)
+
+    def study_ids(self) -> list[str]:
+        """All studies of the database, oldest first."""
+        with self._unit_of_work(self._reader) as session:
+            return list(session.scalars(select(StudyRow.id).order_by(StudyRow.created_at_ms, StudyRow.id)))
+
+    def problems(self, study_id: str) -> list[str]:
+        """What is wrong with the study's chain of votes, one line each; empty if nothing was changed."""
+        with self.reading(study_id) as records:
+            count, head = records.head()
+            return list(problems(records.links(), votes=count, head=head))
 
     def close(self) -> None:
         """Let go of the database's connections."""
@@ -80,18 +110,10 @@ class SqlStore:
         except (DBAPIError, TimeoutError) as error:
             raise StorageError(f"{self._name}: {_cure(error)}. Nothing was stored.") from error
 
-    def _create_tables(self, session: Session) -> None:
-        connection = session.connection()
-        Table.metadata.create_all(connection, tables=[Table.metadata.tables[SchemaVersionRow.__tablename__]])
-        version = session.scalar(select(SchemaVersionRow.version))
-        if version is None:
-            Table.metadata.create_all(connection)
-            session.add(SchemaVersionRow(version=SCHEMA_VERSION))
-        elif version != SCHEMA_VERSION:
-            raise StorageError(
-                f"{self._name}: schema version {version}, but this app reads version {SCHEMA_VERSION};\n"
-                "start the version of the app that made it, or point TDM_DATA_DIR to another folder."
-            )
+    def _wait_for_turn(self, session: Session, number: int) -> None:
+        if self._takes_turns:
+            session.execute(text(f"SET LOCAL lock_timeout = {self._lock_timeout_ms}"))
+            session.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
 
 
 class SqlRecords:
@@ -107,6 +129,9 @@ class SqlRecords:
     def add_study(self, study: Study) -> None:
         self._session.add(StudyRow.of(study))
         self._session.flush()
+
+    def open_study(self, at_ms: int) -> None:
+        self._session.execute(update(StudyRow).where(StudyRow.id == self._study_id).values(opened_at_ms=at_ms))
 
     def close_study(self, at_ms: int) -> None:
         self._session.execute(update(StudyRow).where(StudyRow.id == self._study_id).values(closed_at_ms=at_ms))
@@ -128,11 +153,15 @@ class SqlRecords:
     def mark_sent(self, trial_id: str, at_ms: int) -> None:
         self._session.execute(update(TrialRow).where(TrialRow.id == trial_id).values(sent_at_ms=at_ms))
 
+    def mark_skipped(self, trial_id: str, at_ms: int) -> None:
+        self._session.execute(update(TrialRow).where(TrialRow.id == trial_id).values(skipped_at_ms=at_ms))
+
     def usage(self, now_ms: int) -> Usage:
         counted = (
             select(TrialRow.pair_id, TrialRow.left_arm, func.count())
             .outerjoin(VoteRow, VoteRow.trial_id == TrialRow.id)
-            .where(TrialRow.study_id == self._study_id)
+            .where(TrialRow.study_id == self._study_id, TrialRow.purpose == Purpose.REAL.value)
+            .where(TrialRow.skipped_at_ms.is_(None))
             .where(or_(VoteRow.number.is_not(None), TrialRow.expires_at_ms > now_ms))
             .group_by(TrialRow.pair_id, TrialRow.left_arm)
         )
@@ -143,21 +172,66 @@ class SqlRecords:
         return row.vote() if row else None
 
     def add_vote(self, vote: Vote) -> None:
-        self._session.add(VoteRow.of(vote))
+        count, head = self.head()
+        row = link(vote, study_id=self._study_id, number=count + 1, previous=head)
+        self._session.add(VoteRow.of(row))
         try:
             self._session.flush()
         except IntegrityError as error:
             raise DuplicateVoteError(f"Trial {vote.trial.id} already has a vote.") from error
+        advanced = update(StudyRow).where(StudyRow.id == self._study_id).values(votes=row.number, head=row.sha256)
+        self._session.execute(advanced)
 
     def votes(self, rater_id: str | None = None) -> list[Vote]:
-        votes = select(VoteRow).join(VoteRow.trial_row).where(TrialRow.study_id == self._study_id)
+        votes = select(VoteRow).where(VoteRow.study_id == self._study_id)
         if rater_id is not None:
-            votes = votes.where(TrialRow.rater_id == rater_id)
+            votes = votes.join(VoteRow.trial_row).where(TrialRow.rater_id == rater_id)
         return [row.vote() for row in self._session.scalars(votes.order_by(VoteRow.number))]
 
     def vote_count(self) -> int:
-        votes = select(func.count()).select_from(VoteRow).join(TrialRow).where(TrialRow.study_id == self._study_id)
-        return self._session.scalar(votes) or 0
+        return self.head()[0]
+
+    def head(self) -> tuple[int, str]:
+        """How many votes the study has, and the hash of the last one's row."""
+        found = self._session.execute(select(StudyRow.votes, StudyRow.head).where(StudyRow.id == self._study_id))
+        count, head = found.one_or_none() or (0, "")
+        return count, head
+
+    def links(self, after: int = 0) -> list[Link]:
+        """The rows of the chain with a number above ``after``, in their order."""
+        rows = select(VoteRow).where(VoteRow.study_id == self._study_id, VoteRow.number > after)
+        return [row.link() for row in self._session.scalars(rows.order_by(VoteRow.number))]
+
+    def rater(self, rater_id: str) -> Rater | None:
+        row = self._session.get(RaterRow, (self._study_id, rater_id))
+        return row.rater() if row else None
+
+    def put_rater(self, rater: Rater) -> None:
+        self._session.merge(RaterRow(study_id=self._study_id, **asdict(rater)))
+        self._session.flush()
+
+    def withdrawn(self) -> set[str]:
+        gone = select(RaterRow.id).where(RaterRow.study_id == self._study_id, RaterRow.withdrawn_at_ms.is_not(None))
+        return set(self._session.scalars(gone))
+
+    def add_invites(self, invites: Collection[str]) -> None:
+        for invite in invites:
+            self._session.merge(InviteRow(study_id=self._study_id, sha256=invite))
+        self._session.flush()
+
+    def is_free_invite(self, invite: str) -> bool:
+        if self._session.get(InviteRow, (self._study_id, invite)) is None:
+            return False
+        holder = select(RaterRow.id).where(RaterRow.study_id == self._study_id, RaterRow.invite == invite)
+        return self._session.scalar(holder) is None
+
+    def add_event(self, kind: str, at_ms: int, detail: str = "") -> None:
+        self._session.add(EventRow(study_id=self._study_id, kind=kind, at_ms=at_ms, detail=detail))
+        self._session.flush()
+
+    def events(self) -> list[tuple[str, int, str]]:
+        rows = select(EventRow).where(EventRow.study_id == self._study_id).order_by(EventRow.number)
+        return [(row.kind, row.at_ms, row.detail) for row in self._session.scalars(rows)]
 
     def _trial(self, condition: Any) -> Trial | None:
         row = self._session.scalar(select(TrialRow).where(TrialRow.study_id == self._study_id, condition))
@@ -185,6 +259,31 @@ def _sqlite_engine(path: Path, busy_timeout_seconds: float) -> Engine:
     return engine
 
 
+def _postgresql_store(url: str, timeout_seconds: float) -> SqlStore:
+    address = parse_postgresql_url(url)
+    seconds = max(1, round(timeout_seconds))
+    engine = create_engine(
+        address,
+        pool_pre_ping=True,  # a restarted server costs one reconnection, not one vote
+        pool_timeout=timeout_seconds + 5,
+        connect_args={"connect_timeout": seconds},
+    )
+    name = address.render_as_string(hide_password=True)
+    return SqlStore(engine, name=name, lock_timeout_ms=int(timeout_seconds * 1000))
+
+
+def parse_postgresql_url(url: str) -> URL:
+    """Raises `ConfigError`, which does not repeat the URL: it may hold a password."""
+    try:
+        address = make_url(url)
+    except ArgumentError:
+        address = None
+    if address is None or address.get_backend_name() != "postgresql":
+        raise ConfigError("environment: TDM_DATABASE_URL: write postgresql://user:password@host/database")
+    return address.set(drivername="postgresql+psycopg")
+
+
 def _cure(error: Exception) -> str:
     message = str(getattr(error, "orig", None) or "too many requests at once: try again")
+    message = " ".join(message.split())[:300]
     return next((f"{message}; {cure}" for sign, cure in CURES.items() if sign in message), message)

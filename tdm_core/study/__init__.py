@@ -3,16 +3,22 @@
 from tdm_core.study.analysis import StudyReport, analyse
 from tdm_core.study.memory import MemoryStore
 from tdm_core.study.records import Records, Store
-from tdm_core.study.service import StudyService
-from tdm_core.study.trials import Choice, Offer, PairSource, StudyRules, StudyStatus, Trial, Vote
+from tdm_core.study.rules import CleanRules, Controls, Study, StudyRules
+from tdm_core.study.service import StudyService, new_study
+from tdm_core.study.trials import Choice, Offer, PairSource, Purpose, Rater, StudyStatus, Trial, Vote
 
 __all__ = [
     "Choice",
+    "CleanRules",
+    "Controls",
     "MemoryStore",
     "Offer",
     "PairSource",
+    "Purpose",
+    "Rater",
     "Records",
     "Store",
+    "Study",
     "StudyReport",
     "StudyRules",
     "StudyService",
@@ -20,4 +26,5 @@ __all__ = [
     "Trial",
     "Vote",
     "analyse",
+    "new_study",
 ]

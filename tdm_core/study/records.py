@@ -7,11 +7,13 @@ nobody up. Both raise `StorageError`, with the cure, when the database refuses.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from tdm_core.study.rules import Study
 from tdm_core.study.schedule import Usage
-from tdm_core.study.trials import Study, Trial, Vote
+from tdm_core.study.trials import Rater, Trial, Vote
 
 
 class Records(Protocol):
@@ -20,6 +22,8 @@ class Records(Protocol):
     def study(self) -> Study | None: ...
 
     def add_study(self, study: Study) -> None: ...
+
+    def open_study(self, at_ms: int) -> None: ...
 
     def close_study(self, at_ms: int) -> None: ...
 
@@ -35,8 +39,10 @@ class Records(Protocol):
 
     def mark_sent(self, trial_id: str, at_ms: int) -> None: ...
 
+    def mark_skipped(self, trial_id: str, at_ms: int) -> None: ...
+
     def usage(self, now_ms: int) -> Usage:
-        """Trials per pair and left arm, voted on or not yet expired."""
+        """Real trials per pair and left arm that are voted on, or neither skipped nor expired."""
         ...
 
     def vote_on(self, trial_id: str) -> Vote | None: ...
@@ -50,6 +56,32 @@ class Records(Protocol):
         ...
 
     def vote_count(self) -> int: ...
+
+    def rater(self, rater_id: str) -> Rater | None: ...
+
+    def put_rater(self, rater: Rater) -> None:
+        """Add the rater, or replace what is known of them."""
+        ...
+
+    def withdrawn(self) -> set[str]:
+        """The ids of raters who have withdrawn."""
+        ...
+
+    def add_invites(self, invites: Collection[str]) -> None:
+        """The hashes of codes that let one rater in each."""
+        ...
+
+    def is_free_invite(self, invite: str) -> bool:
+        """Whether the study gave out this hash's code and no rater holds it."""
+        ...
+
+    def add_event(self, kind: str, at_ms: int, detail: str = "") -> None:
+        """Note what an operator did; such notes are never changed."""
+        ...
+
+    def events(self) -> list[tuple[str, int, str]]:
+        """(kind, time, detail), oldest first."""
+        ...
 
 
 class Store(Protocol):

@@ -7,38 +7,42 @@ returns, what it says is committed.
 
 from __future__ import annotations
 
+import hashlib
 import random
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from tdm_core.errors import (
     DuplicateVoteError,
     EarlyVoteError,
     ExpiredTrialError,
+    RequestError,
     StudyClosedError,
     StudyOpenError,
     UnknownTrialError,
 )
 from tdm_core.study.analysis import StudyReport, analyse
 from tdm_core.study.records import Records, Store
-from tdm_core.study.schedule import choose_pair, side_at
+from tdm_core.study.rules import DEMO, Study, StudyRules
+from tdm_core.study.schedule import Slot, cached_plan, choose_pair
 from tdm_core.study.trials import (
+    SPOILED,
     Choice,
     Offer,
     Pair,
     PairSource,
-    Study,
-    StudyRules,
+    Purpose,
+    Rater,
     StudyStatus,
     Trial,
     Vote,
     is_id,
     new_id,
 )
-
-RULES = StudyRules()
 
 
 def utc_now_ms() -> int:
@@ -54,15 +58,18 @@ class StudyService:
         store: Store,
         pairs: PairSource,
         clock: Callable[[], int] = utc_now_ms,
-        rules: StudyRules = RULES,
+        rules: StudyRules = DEMO,
         study_id: str = "demo",
         rng: random.Random | None = None,
     ) -> None:
-        self._store, self._pairs, self._clock, self.rules, self._study_id = store, pairs, clock, rules, study_id
+        self._store, self._pairs, self._clock, self._study_id = store, pairs, clock, study_id
         self._rng = rng or secrets.SystemRandom()
         with store.writing(study_id) as records:
-            if records.study() is None:
-                records.add_study(Study(id=study_id, side_secret=new_id(), created_at_ms=clock()))
+            study = records.study()
+            if study is None:
+                study = new_study(study_id, rules, now_ms=clock(), is_open=True)
+                records.add_study(study)
+        self.rules = study.rules or rules
 
     def status(self) -> StudyStatus:
         """Where the study stands, without a word on how the votes fell."""
@@ -73,32 +80,41 @@ class StudyService:
     def next_trial(self, rater_id: str) -> Offer | StudyStatus:
         """The rater's open trial, or a new one with sides drawn here and stored; a status if there is none.
 
-        The status is ``preparing`` (more pairs will come), ``finished`` (the rater has seen all) or ``closed``.
+        The status is ``draft``, ``preparing`` (more pairs will come), ``invite`` (a code is asked for), ``consent``
+        (it is not given yet), ``finished`` (the rater has reached the end of their plan) or ``closed``.
         """
         now, pairs = self._clock(), self._pairs.pairs()
         with self._store.writing(self._study_id) as records:
             status = self._status(records, pairs)
             if status.state != "open":
                 return status
+            if obstacle := self._obstacle(records.rater(rater_id)):
+                return replace(status, state=obstacle)
             trials = records.trials_of(rater_id)
             answered = {vote.trial.id for vote in records.votes(rater_id)}
             by_id = {pair.id: pair for pair in pairs}
             unanswered = [trial for trial in trials if trial.id not in answered]
-            live = [t for t in unanswered if t.expires_at_ms > now and t.pair_id in by_id]
-            trial = live[0] if live else self._draw(records, rater_id, pairs, trials, now)
+            live = [t for t in unanswered if not (t.expires_at_ms <= now or t.skipped_at_ms) and t.pair_id in by_id]
+            trial = live[0] if live else None
             if trial is None:
-                return replace(status, state="finished" if len(pairs) >= self.rules.target else "preparing")
-            pair, lapsed = by_id[trial.pair_id], len(unanswered) - len(live)
+                trial = self._draw(records, rater_id, pairs, trials, answered, now)
+            if trial is None:
+                done = len(trials) >= len(self._plan(records, rater_id)) or len(pairs) >= self.rules.target
+                return replace(status, state="finished" if done else "preparing")
+            pair = by_id[trial.pair_id]
             return Offer(
                 trial=trial.id,
                 media=trial.media_token,
                 prompt=trial.prompt,
                 number=len(answered) + 1,
-                total=max(len(pairs), self.rules.target) - lapsed,
+                total=len(self._plan(records, rater_id)) - (len(unanswered) - len(live)),
                 min_view_ms=self.rules.min_view_ms,
                 width=pair.width,
                 height=pair.height,
                 kind=pair.kind,
+                practice=trial.purpose is Purpose.PRACTICE,
+                question=self.rules.question,
+                criteria=self.rules.criteria,
             )
 
     def media(self, rater_id: str, token: str) -> bytes:
@@ -112,9 +128,9 @@ class StudyService:
         with self._store.reading(self._study_id) as records:
             trial = self._own(rater_id, records.trial_of_media(token) if is_id(token) else None)
             self._refuse_closed(records)
-            if records.vote_on(trial.id) or trial.expires_at_ms <= self._clock():
+            if records.vote_on(trial.id) or trial.skipped_at_ms or trial.expires_at_ms <= self._clock():
                 raise ExpiredTrialError("The pictures of this trial are no longer served; ask for the next trial.")
-        return self._pairs.packed(trial.pair_id, trial.left_arm)
+        return self._pairs.packed(trial.pair_id, trial.left_arm, trial.right_arm)
 
     def media_sent(self, rater_id: str, token: str) -> None:
         """Note that the body has been sent in full, now; the first time counts.
@@ -124,92 +140,249 @@ class StudyService:
         now = self._clock()
         with self._store.writing(self._study_id) as records:
             trial = self._own(rater_id, records.trial_of_media(token) if is_id(token) else None)
+            if records.vote_on(trial.id):
+                return  # what a vote was cast on does not change any more
             if trial.sent_at_ms is None or trial.sent_at_ms > now:
                 records.mark_sent(trial.id, now)
 
-    def cast_vote(self, rater_id: str, trial_id: str, choice: Choice) -> int:
-        """Count the vote and return the study's number of votes; the same choice again changes nothing.
+    def cast_vote(
+        self,
+        rater_id: str,
+        trial_id: str,
+        choice: Choice,
+        *,
+        criteria: Mapping[str, Choice] | None = None,
+        confidence: int | None = None,
+    ) -> int:
+        """Count the vote and return the study's number of votes; the same answers again change nothing.
 
         Raises:
             UnknownTrialError: if this rater has no such trial.
-            DuplicateVoteError: if the trial has a vote with another choice.
+            RequestError: if an answer is to no question of the study, or the confidence is not 1, 2 or 3.
+            DuplicateVoteError: if the trial has a vote with other answers.
             StudyClosedError, ExpiredTrialError: if it comes too late.
             EarlyVoteError: if both sides have not been sent in full, or not for long enough.
         """
-        now = self._clock()
+        now, answers = self._clock(), dict(criteria or {})
+        if not answers.keys() <= set(self.rules.criteria) or confidence not in (None, 1, 2, 3):
+            asked = ", ".join(self.rules.criteria) or "none besides the overall one"
+            raise RequestError(f"This study's further questions: {asked}; confidence is 1, 2 or 3.")
         with self._store.writing(self._study_id) as records:
             trial = self._own(rater_id, records.trial(trial_id) if is_id(trial_id) else None)
+            vote = Vote(trial=trial, choice=choice, cast_at_ms=now, criteria=answers, confidence=confidence)
             if earlier := records.vote_on(trial.id):
-                if earlier.choice is not choice:
+                if replace(vote, trial=earlier.trial, cast_at_ms=earlier.cast_at_ms) != earlier:
                     raise DuplicateVoteError("This trial already has your vote; a vote cannot be changed.")
                 return records.vote_count()
             self._refuse_closed(records)
             self._refuse_untimely(trial, now)
-            records.add_vote(Vote(trial=trial, choice=choice, cast_at_ms=now))
+            if self._obstacle(records.rater(rater_id)):
+                raise UnknownTrialError("You take no part in this study, so the vote was not counted.")
+            records.add_vote(vote)
             return records.vote_count()
 
-    def close(self) -> StudyStatus:
-        """End the study for good; a second call changes nothing."""
+    def practice_answer(self, rater_id: str, trial_id: str) -> Choice | None:
+        """What would have been right, once a practice trial has its vote; ``None`` for every other trial."""
+        with self._store.reading(self._study_id) as records:
+            trial = self._own(rater_id, records.trial(trial_id) if is_id(trial_id) else None)
+            told = trial.purpose is Purpose.PRACTICE and records.vote_on(trial.id) is not None
+            return trial.right_answer if told else None
+
+    def skip(self, rater_id: str, trial_id: str) -> None:
+        """End the trial without a vote; its pair goes back to the others, not to this rater.
+
+        Raises:
+            UnknownTrialError: if this rater has no such trial.
+            DuplicateVoteError: if it has a vote.
+            StudyClosedError: if the study is closed.
+        """
+        now = self._clock()
+        with self._store.writing(self._study_id) as records:
+            trial = self._own(rater_id, records.trial(trial_id) if is_id(trial_id) else None)
+            self._refuse_closed(records)
+            if records.vote_on(trial.id):
+                raise DuplicateVoteError("This trial already has your vote; it can no longer be skipped.")
+            if trial.skipped_at_ms is None:
+                records.mark_skipped(trial.id, now)
+
+    def consent(self, rater_id: str) -> None:
+        """Note that the rater agrees to the study's consent text; the first time counts."""
+        self._change_rater(rater_id, lambda rater: rater.consented_at_ms is None, consented_at_ms=self._clock())
+
+    def withdraw(self, rater_id: str) -> None:
+        """Take the rater out of the study: no further trial, and no figure counts their votes any more."""
+        self._change_rater(rater_id, lambda rater: rater.withdrawn_at_ms is None, withdrawn_at_ms=self._clock())
+
+    def invite(self, count: int) -> list[str]:
+        """New codes that let one rater in each; only their hashes are kept."""
+        codes = [new_id() for _ in range(count)]
+        with self._store.writing(self._study_id) as records:
+            records.add_invites([invite_hash(code) for code in codes])
+        return codes
+
+    def redeem(self, rater_id: str, code: str) -> None:
+        """Let the rater in by an invitation.
+
+        Raises:
+            UnknownTrialError: if the code is unknown or another rater used it.
+        """
+        invite = invite_hash(code)
+        with self._store.writing(self._study_id) as records:
+            rater = records.rater(rater_id) or Rater(id=rater_id)
+            if rater.invite == invite:
+                return
+            if rater.invite is not None or not records.is_free_invite(invite):
+                raise UnknownTrialError("This invitation is unknown, or somebody has used it.")
+            records.put_rater(replace(rater, invite=invite))
+
+    def open(self) -> StudyStatus:
+        """Begin to take votes; a second call changes nothing.
+
+        Raises:
+            StudyClosedError: if the study is closed.
+        """
+        pairs = self._pairs.pairs()
+        with self._store.writing(self._study_id) as records:
+            self._refuse_closed(records)
+            study = records.study()
+            if study and study.opened_at_ms is None:
+                records.open_study(self._clock())
+            return self._status(records, pairs)
+
+    def close(self, *, by_visitor: bool = False) -> StudyStatus:
+        """End the study for good; a second call changes nothing.
+
+        Raises:
+            StudyOpenError: if a visitor asks and the rules leave it to the operator.
+        """
+        if by_visitor and not self.rules.visitors_may_close:
+            raise StudyOpenError("This study is ended by whoever holds it, not from this page.")
         pairs = self._pairs.pairs()
         with self._store.writing(self._study_id) as records:
             if not self._is_closed(records):
                 records.close_study(self._clock())
             return self._status(records, pairs)
 
-    def results(self) -> StudyReport:
+    def results(self, *, by_visitor: bool = False) -> StudyReport:
         """What the votes say.
 
         Raises:
-            StudyOpenError: while the study takes votes.
+            StudyOpenError: while the study takes votes, or if its page does not show them.
         """
         with self._store.reading(self._study_id) as records:
             if not self._is_closed(records):
                 raise StudyOpenError("The results stay hidden until the study is closed.")
-            return analyse(records.votes(), arms=self.rules.arms)
+            if by_visitor and self.rules.results == "never":
+                raise StudyOpenError("The results of this study are published elsewhere.")
+            return analyse(records.votes(), rules=self.rules, withdrawn=records.withdrawn())
 
     def _status(self, records: Records, pairs: Sequence[Pair]) -> StudyStatus:
-        state = "closed" if self._is_closed(records) else "open" if len(pairs) >= self.rules.needed else "preparing"
+        study = records.study()
+        state = "open" if len(pairs) >= self.rules.needed else "preparing"
+        if study and study.opened_at_ms is None:
+            state = "draft"
+        if study and study.closed_at_ms is not None:
+            state = "closed"
         return StudyStatus(
             state=state,
             pairs=len(pairs),
             needed=self.rules.needed,
             target=self.rules.target,
             votes=records.vote_count(),
+            may_close=self.rules.visitors_may_close,
+        )
+
+    def _obstacle(self, rater: Rater | None) -> str | None:
+        """What stands between this rater and a trial, as a status says it."""
+        if rater and rater.withdrawn_at_ms is not None:
+            return "withdrawn"
+        if self.rules.identity == "invite" and (rater is None or rater.invite is None):
+            return "invite"
+        if self.rules.consent and (rater is None or rater.consented_at_ms is None):
+            return "consent"
+        return None
+
+    def _change_rater(self, rater_id: str, is_new: Callable[[Rater], bool], **changes: int) -> None:
+        with self._store.writing(self._study_id) as records:
+            rater = records.rater(rater_id) or Rater(id=rater_id)
+            if is_new(rater):
+                records.put_rater(replace(rater, **changes))  # type: ignore[arg-type]
+
+    def _plan(self, records: Records, rater_id: str) -> tuple[Slot, ...]:
+        study = records.study()
+        assert study, "the study was created with the service"
+        return cached_plan(
+            study.side_secret, rater_id, real_trials=self.rules.real_trials, controls=self.rules.controls
         )
 
     def _draw(
-        self, records: Records, rater_id: str, pairs: Sequence[Pair], trials: list[Trial], now: int
+        self,
+        records: Records,
+        rater_id: str,
+        pairs: Sequence[Pair],
+        trials: list[Trial],
+        answered: set[str],
+        now: int,
     ) -> Trial | None:
-        study = records.study()
-        assert study, "the study was created with the service"
-        side = side_at(study.side_secret, rater_id, len(trials))
-        left_arm, right_arm = self.rules.arms[side], self.rules.arms[1 - side]
-        pair = choose_pair(
-            pairs,
-            seen={trial.pair_id for trial in trials},
-            usage=records.usage(now),
-            left_arm=left_arm,
-            right_arm=right_arm,
-            rng=self._rng,
-        )
-        if pair is None:
+        position = len(trials)
+        slots = self._plan(records, rater_id)
+        if position >= len(slots):
+            return None
+        slot, facts = slots[position], None
+        if slot.repeat_of is not None:
+            facts = self._repeat(trials[slot.repeat_of], pairs, answered)
+        elif slot.purpose is not Purpose.REAL:
+            facts = self._control(slot, pairs, trials)
+        facts = facts or self._real(records, slot, pairs, trials, now)  # no control to be had: rather a real trial
+        if facts is None:
             return None
         trial = Trial(
             id=new_id(),
             rater_id=rater_id,
-            position=len(trials),
-            pair_id=pair.id,
-            prompt=pair.prompt,
-            left_arm=left_arm,
-            right_arm=right_arm,
+            position=position,
             media_token=new_id(),
             issued_at_ms=now,
             expires_at_ms=now + self.rules.trial_life_ms,
+            **facts,
         )
         records.add_trial(trial)
         return trial
 
+    def _real(
+        self, records: Records, slot: Slot, pairs: Sequence[Pair], trials: list[Trial], now: int
+    ) -> dict[str, Any] | None:
+        left_arm, right_arm = self.rules.arms[slot.side], self.rules.arms[1 - slot.side]
+        seen = {trial.pair_id for trial in trials}
+        pair = choose_pair(
+            pairs,
+            seen=seen,
+            usage=records.usage(now),
+            left_arm=left_arm,
+            right_arm=right_arm,
+            rng=self._rng,
+            had=Counter(pair.category for pair in pairs if pair.id in seen),
+        )
+        return _facts(pair, left_arm, right_arm, Purpose.REAL) if pair else None
+
+    def _control(self, slot: Slot, pairs: Sequence[Pair], trials: list[Trial]) -> dict[str, Any] | None:
+        seen = {trial.pair_id for trial in trials}
+        usable = [pair for pair in pairs if pair.control_arm and pair.id not in seen]
+        if len(usable) == 0:
+            return None
+        pair = self._rng.choice(usable)
+        sides = (pair.control_arm, pair.control_arm if slot.purpose is Purpose.IDENTICAL else SPOILED)
+        return _facts(pair, sides[slot.side], sides[1 - slot.side], slot.purpose)
+
+    def _repeat(self, original: Trial, pairs: Sequence[Pair], answered: set[str]) -> dict[str, Any] | None:
+        pair = next((pair for pair in pairs if pair.id == original.pair_id), None)
+        if pair is None or original.id not in answered or original.purpose is not Purpose.REAL:
+            return None
+        facts = _facts(pair, original.right_arm, original.left_arm, Purpose.REPEAT)
+        return facts | {"repeat_of": original.id}
+
     def _refuse_untimely(self, trial: Trial, now: int) -> None:
+        if trial.skipped_at_ms is not None:
+            raise ExpiredTrialError("You skipped this pair; ask for the next one.")
         if trial.expires_at_ms <= now:
             raise ExpiredTrialError("This trial was issued too long ago; its vote was not counted.")
         if trial.sent_at_ms is None:
@@ -230,3 +403,28 @@ class StudyService:
         if trial is None or trial.rater_id != rater_id:
             raise UnknownTrialError("There is no such trial for you; ask for the next one.")
         return trial
+
+
+def new_study(study_id: str, rules: StudyRules, *, now_ms: int, is_open: bool = False) -> Study:
+    """A study with a secret of its own for the sides."""
+    return Study(
+        id=study_id,
+        side_secret=new_id(),
+        created_at_ms=now_ms,
+        opened_at_ms=now_ms if is_open else None,
+        rules=rules,
+    )
+
+
+def invite_hash(code: str) -> str:
+    return hashlib.sha256(code.encode("utf-8", "replace")).hexdigest()
+
+
+def _facts(pair: Pair, left_arm: str, right_arm: str, purpose: Purpose) -> dict[str, Any]:
+    return {
+        "pair_id": pair.id,
+        "prompt": pair.prompt,
+        "left_arm": left_arm,
+        "right_arm": right_arm,
+        "purpose": purpose,
+    }

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
+
+SPOILED = "spoiled"  # what lies opposite a good picture where the right answer is known: that picture, broken visibly
 
 
 class Choice(StrEnum):
@@ -19,6 +21,21 @@ class Choice(StrEnum):
     RIGHT = "right"
     TIE = "tie"
     BOTH_BAD = "both_bad"
+
+    @property
+    def mirrored(self) -> Choice:
+        """The same answer with the sides exchanged."""
+        return {Choice.LEFT: Choice.RIGHT, Choice.RIGHT: Choice.LEFT}.get(self, self)
+
+
+class Purpose(StrEnum):
+    """What a trial is for. Only REAL ones say something about the arms; a rater cannot tell the others from them."""
+
+    REAL = "real"
+    PRACTICE = "practice"  # a known answer, told afterwards
+    GOLD = "gold"  # a known answer, not told
+    IDENTICAL = "identical"  # the same picture twice
+    REPEAT = "repeat"  # an earlier real trial with its sides exchanged
 
 
 class Pair(Protocol):
@@ -34,6 +51,12 @@ class Pair(Protocol):
     def width(self) -> int: ...
     @property
     def height(self) -> int: ...
+    @property
+    def category(self) -> str: ...
+    @property
+    def control_arm(self) -> str:
+        """The arm that was also packed with itself and with its spoiled copy; empty if none was."""
+        ...
 
 
 class PairSource(Protocol):
@@ -41,8 +64,8 @@ class PairSource(Protocol):
 
     def pairs(self) -> Sequence[Pair]: ...
 
-    def packed(self, pair_id: str, left_arm: str) -> bytes:
-        """Both sides in one body, ``left_arm`` left; equally long whichever arm lies left."""
+    def packed(self, pair_id: str, left_arm: str, right_arm: str) -> bytes:
+        """Both sides in one body; equally long whatever lies where. A side is an arm or `SPOILED`."""
         ...
 
 
@@ -61,6 +84,16 @@ class Trial:
     issued_at_ms: int
     expires_at_ms: int
     sent_at_ms: int | None = None  # when the body with both sides had been sent in full
+    skipped_at_ms: int | None = None
+    purpose: Purpose = Purpose.REAL
+    repeat_of: str | None = None  # the trial whose sides are exchanged here
+
+    @property
+    def right_answer(self) -> Choice | None:
+        """What every attentive rater answers; ``None`` where it is a matter of taste."""
+        if self.left_arm == self.right_arm:
+            return Choice.TIE
+        return {self.left_arm: Choice.RIGHT, self.right_arm: Choice.LEFT}.get(SPOILED)
 
     def preferred(self, choice: Choice) -> str | None:
         """The arm the rater preferred; ``None`` for a tie or both bad."""
@@ -72,8 +105,10 @@ class Vote:
     """What a rater answered to a trial."""
 
     trial: Trial
-    choice: Choice
+    choice: Choice  # overall
     cast_at_ms: int
+    criteria: Mapping[str, Choice] = field(default_factory=dict)  # the study's further questions
+    confidence: int | None = None  # 1 guessed, 2 rather sure, 3 sure; ``None`` if not told
 
     @property
     def preferred(self) -> str | None:
@@ -82,24 +117,13 @@ class Vote:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
-    """One study's life; ``side_secret`` feeds the drawing of sides and never leaves the server."""
+class Rater:
+    """Whoever judges: a random number, and what was agreed with it."""
 
     id: str
-    side_secret: str
-    created_at_ms: int
-    closed_at_ms: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyRules:
-    """What is fixed before the first vote."""
-
-    arms: tuple[str, str] = ("student", "teacher")  # results are the first one's share
-    needed: int = 10  # pairs, before the first trial
-    target: int = 40  # pairs
-    min_view_ms: int = 1500  # from the last byte sent to the earliest vote
-    trial_life_ms: int = 15 * 60 * 1000  # from issue to the latest vote
+    consented_at_ms: int | None = None
+    invite: str | None = None  # SHA-256 of the code that let them in
+    withdrawn_at_ms: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,17 +139,21 @@ class Offer:
     width: int  # of one side, in pixels
     height: int
     kind: str
+    practice: bool = False
+    question: str = ""
+    criteria: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyStatus:
-    """Where the study stands: ``preparing``, ``open`` or ``closed``."""
+    """Where the study stands: ``draft``, ``preparing``, ``open`` or ``closed``."""
 
     state: str
     pairs: int
     needed: int
     target: int
     votes: int
+    may_close: bool = False  # from the page
 
 
 def new_id() -> str:

@@ -102,23 +102,53 @@ def routes(service: StudyService, secret: bytes) -> list[Route]:
         return FullBody(content, when_sent=partial(service.media_sent, rater, token))
 
     async def vote(request: Request) -> Response:
-        rater, (trial, choice) = _known_rater(request, signer), _ballot(await _body(request))
-        votes = await run_in_threadpool(service.cast_vote, rater, trial, choice)
-        return _json({"accepted": True, "votes": votes})
+        rater, (trial, choice, answers) = _known_rater(request, signer), _ballot(await _body(request))
+        votes = await run_in_threadpool(partial(service.cast_vote, rater, trial, choice, **answers))
+        told = await run_in_threadpool(service.practice_answer, rater, trial)
+        return _json({"accepted": True, "votes": votes} | ({"right": told is choice} if told else {}))
+
+    async def skip(request: Request) -> Response:
+        rater, trial = _known_rater(request, signer), _text(await _body(request), "trial")
+        await run_in_threadpool(service.skip, rater, trial)
+        return _json({"skipped": True})
+
+    async def consent(request: Request) -> Response:
+        await _body(request)
+        await run_in_threadpool(service.consent, _known_rater(request, signer))
+        return _json({"accepted": True})
+
+    async def withdraw(request: Request) -> Response:
+        await _body(request)
+        await run_in_threadpool(service.withdraw, _known_rater(request, signer))
+        return _json({"withdrawn": True})
+
+    async def redeem(request: Request) -> Response:
+        rater, code = _known_rater(request, signer), _text(await _body(request), "code")
+        await run_in_threadpool(service.redeem, rater, code)
+        return _json({"accepted": True})
+
+    async def rules(request: Request) -> Response:
+        shown = service.rules
+        return _json({"title": shown.title, "question": shown.question, "consent": shown.consent})
 
     async def close(request: Request) -> Response:
         _known_rater(request, signer)  # a page elsewhere can post here, but not with our cookie
         await _body(request)
-        return _json(asdict(await run_in_threadpool(service.close)))
+        return _json(asdict(await run_in_threadpool(partial(service.close, by_visitor=True))))
 
     async def results(request: Request) -> Response:
-        return _json((await run_in_threadpool(service.results)).to_json())
+        return _json((await run_in_threadpool(partial(service.results, by_visitor=True))).to_json())
 
     return [
         Route(f"{PREFIX}/status", _refusing(status), methods=["GET"]),
         Route(f"{PREFIX}/next", _refusing(next_trial), methods=["POST"]),
         Route(f"{PREFIX}/media/{{token}}", _refusing(media), methods=["GET"]),
         Route(f"{PREFIX}/vote", _refusing(vote), methods=["POST"]),
+        Route(f"{PREFIX}/skip", _refusing(skip), methods=["POST"]),
+        Route(f"{PREFIX}/consent", _refusing(consent), methods=["POST"]),
+        Route(f"{PREFIX}/withdraw", _refusing(withdraw), methods=["POST"]),
+        Route(f"{PREFIX}/invitation", _refusing(redeem), methods=["POST"]),
+        Route(f"{PREFIX}/rules", _refusing(rules), methods=["GET"]),
         Route(f"{PREFIX}/close", _refusing(close), methods=["POST"]),
         Route(f"{PREFIX}/results", _refusing(results), methods=["GET"]),
     ]
@@ -176,10 +206,19 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _ballot(body: bytes) -> tuple[str, Choice]:
+def _ballot(body: bytes) -> tuple[str, Choice, dict[str, Any]]:
     try:
         values = json.loads(body)
-        return str(values["trial"]), Choice(values["choice"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        criteria = {str(name): Choice(choice) for name, choice in dict(values.get("criteria") or {}).items()}
+        answers = {"criteria": criteria, "confidence": values.get("confidence")}
+        return str(values["trial"]), Choice(values["choice"]), answers
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         choices = ", ".join(Choice)
         raise RequestError(f'A vote is JSON, {{"trial": id, "choice": one of {choices}}}.') from None
+
+
+def _text(body: bytes, name: str) -> str:
+    try:
+        return str(json.loads(body)[name])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise RequestError(f'This is asked as JSON, {{"{name}": text}}.') from None

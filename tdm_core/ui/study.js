@@ -13,6 +13,7 @@ const votes = [...root.querySelectorAll("[data-choice]")];
 const voteKeys = { ArrowLeft: "left", a: "left", ArrowRight: "right", k: "right", ArrowDown: "tie", n: "both_bad" };
 
 let trial = null, shown = { rev: 0, items: [] }, redraw = () => {}, again = () => {}, unlocked = false, started = false;
+let mayClose = false;
 
 const viewer = mount(find(".tdm-viewer"), {
   locked: true, below: 90, read: () => shown, listen: (draw) => { redraw = draw; },
@@ -29,7 +30,7 @@ async function ask(path, body) {
 function enter(state) {
   const focused = root.contains(document.activeElement);
   root.dataset.state = state;
-  find(".tdm-end").hidden = !["trial", "finished"].includes(state);
+  find(".tdm-end").hidden = !mayClose || !["trial", "finished"].includes(state);
   sure(false);
   if (focused && !document.activeElement?.checkVisibility()) root.focus({ preventScroll: true });
 }
@@ -56,6 +57,7 @@ function tooEarly(message) {
 const refresh = () => attempt(async () => follow(await ask("status")));
 
 function follow(status) {
+  mayClose = status.may_close;
   if (status.state === "preparing") return prepare(status);
   if (status.state === "closed") {
     find(".tdm-total").textContent = status.votes === 1 ? "One vote was cast." : `${status.votes} votes were cast.`;

@@ -15,6 +15,7 @@ from tdm_core.generation.sample import Progress, Role, Sample
 
 ROOT = Path(__file__).parents[2]
 PROMPTS = ["a cat", "a dog", "a fox"]
+SIDES = ("student", "teacher")
 
 
 def fake_sample(request, *, size=16, kind="image", noise="n"):
@@ -65,14 +66,43 @@ def test_progress_counts_up_and_comes_at_every_step(root):
 
 def test_both_ways_round_hold_the_same_two_pictures(bank):
     for pair in bank.pairs():
-        one_way, other_way = (decode_png(bank.packed(pair.id, arm)) for arm in ("student", "teacher"))
+        one_way, other_way = (decode_png(bank.packed(pair.id, *sides)) for sides in (SIDES, SIDES[::-1]))
         assert np.array_equal(one_way[:, :16], other_way[:, 16:])
         assert np.array_equal(one_way[:, 16:], other_way[:, :16])
         assert one_way[:, :16].min() >= 100  # the student's
 
 
+def controls(pair):
+    arm = pair.control_arm
+    return [(arm, "spoiled"), ("spoiled", arm), (arm, arm)]
+
+
+def test_controls_hold_one_arm_beside_itself_and_beside_its_spoiled_copy(bank):
+    for pair in bank.pairs():
+        good = decode_png(
+            bank.packed(pair.id, pair.control_arm, "teacher" if pair.control_arm == "student" else "student")
+        )
+        good_left, spoiled_left, twice = (decode_png(bank.packed(pair.id, *sides)) for sides in controls(pair))
+        assert np.array_equal(good_left[:, :16], good[:, :16])
+        assert np.array_equal(twice, np.tile(good[:, :16], (1, 2, 1)))
+        assert np.array_equal(spoiled_left, np.roll(good_left, 16, axis=1))
+        assert not np.array_equal(good_left[:, 16:], good_left[:, :16])
+
+
 def test_all_bodies_are_equally_long(bank):
-    assert len({len(bank.packed(pair.id, arm)) for pair in bank.pairs() for arm in ("student", "teacher")}) == 1
+    lengths = {
+        len(bank.packed(pair.id, *sides)) for pair in bank.pairs() for sides in (SIDES, SIDES[::-1], *controls(pair))
+    }
+    assert len(lengths) == 1
+
+
+def test_pairs_keep_the_category_of_their_prompt(root):
+    list(build_bank(root, preset="mini", prompts=PROMPTS, sample=fake_sample, pairs=3, categories={"a cat": "felines"}))
+    assert {pair.prompt: pair.category for pair in Bank(root, preset="mini").pairs()} == {
+        "a cat": "felines",
+        "a dog": "",
+        "a fox": "",
+    }
 
 
 def test_names_are_opaque_and_seeds_all_different(root, bank):
@@ -164,7 +194,7 @@ def test_a_damaged_picture_is_never_served(root, bank):
     path = root / pair.id / "student_left.png"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(StorageError, match="delete this folder"):
-        bank.packed(pair.id, "student")
+        bank.packed(pair.id, "student", "teacher")
     [problem] = check_bank(root)
     assert pair.id in problem
 
@@ -194,7 +224,7 @@ def test_a_pair_that_is_gone_is_named(root, bank):
     shutil.rmtree(root / pair.id)
     assert pair.id not in {each.id for each in bank.pairs()}
     with pytest.raises(StorageError, match=pair.id):
-        bank.packed(pair.id, "student")
+        bank.packed(pair.id, "student", "teacher")
 
 
 def test_arms_of_unequal_size_are_refused(root):

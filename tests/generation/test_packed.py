@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from tdm_core.generation.media import decode_png
-from tdm_core.generation.packed import pack_pair
+from tdm_core.generation.packed import pack_pair, spoil
 
 
 def noise_and_blank(height=24, width=40):
@@ -53,3 +53,14 @@ def test_pixels_of_another_type_are_refused():
     left, right = noise_and_blank()
     with pytest.raises(ValueError, match="float32"):
         pack_pair(left.astype(np.float32), right)
+
+
+@pytest.mark.parametrize("size", [16, 96, 100])
+def test_a_spoiled_picture_has_the_same_colours_and_no_tile_in_its_place(size):
+    picture = np.random.default_rng(0).integers(256, size=(size, size, 3), dtype=np.uint8)
+    spoiled, tile = spoil(picture), size // 8
+    assert np.array_equal(np.sort(spoiled.reshape(-1, 3), axis=0), np.sort(picture.reshape(-1, 3), axis=0))
+    for row in range(8):
+        for column in range(8):
+            place = slice(row * tile, (row + 1) * tile), slice(column * tile, (column + 1) * tile)
+            assert not np.array_equal(spoiled[place], picture[place])

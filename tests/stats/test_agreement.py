@@ -1,9 +1,8 @@
+import krippendorff
 import numpy as np
 import pytest
 
 from tdm_core.stats import krippendorff_alpha
-
-krippendorff = pytest.importorskip("krippendorff", reason="the reference implementation is not installed")
 
 
 @pytest.mark.parametrize("ordinal", [False, True])

@@ -7,23 +7,24 @@ import pytest
 
 from tdm_core.errors import DuplicateVoteError
 from tdm_core.storage import open_store
-from tdm_core.study import Choice, MemoryStore, Trial, Vote
-from tdm_core.study.trials import Study, new_id
+from tdm_core.study import Choice, MemoryStore, Purpose, Rater, Study, StudyRules, Trial, Vote
+from tdm_core.study.trials import new_id
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
 def store(request, tmp_path):
     if request.param == "memory":
         yield MemoryStore()
-    else:
-        sqlite = open_store(tmp_path)
-        yield sqlite
-        sqlite.close()
+        return
+    url = request.getfixturevalue("postgresql").database() if request.param == "postgresql" else None
+    opened = open_store(tmp_path, url)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
 def study(store):
-    study = Study(id="one", side_secret="s", created_at_ms=5)
+    study = Study(id="one", side_secret="s", created_at_ms=5, rules=StudyRules(title="“Which?”", criteria=("a", "b")))
     with store.writing("one") as records:
         records.add_study(study)
     return study
@@ -58,6 +59,13 @@ def test_a_study_comes_back_as_it_was(store, study):
         assert records.votes() == []
 
 
+def test_opening_is_kept(store, study):
+    with store.writing("one") as records:
+        records.open_study(7)
+    with store.reading("one") as records:
+        assert records.study() == replace(study, opened_at_ms=7)
+
+
 def test_a_study_that_was_never_added_is_none(store, study):
     with store.reading("another") as records:
         assert records.study() is None
@@ -90,6 +98,53 @@ def test_sending_is_kept(store, study):
         assert records.trial(trial.id).sent_at_ms == 77
 
 
+def test_skipping_is_kept_and_frees_the_pair(store, study):
+    trial = a_trial()
+    add(store, trial)
+    with store.writing("one") as records:
+        records.mark_skipped(trial.id, 77)
+    with store.reading("one") as records:
+        assert records.trial(trial.id) == replace(trial, skipped_at_ms=77)
+        assert records.usage(0) == Counter()
+
+
+def test_a_repeat_is_kept_and_counts_for_no_pair(store, study):
+    trial = a_trial()
+    repeat = a_trial(position=1, purpose=Purpose.REPEAT, repeat_of=trial.id)
+    add(store, trial, repeat)
+    with store.reading("one") as records:
+        assert records.trials_of("rater") == [trial, repeat]
+        assert records.usage(0) == Counter({("pair", "student"): 1})
+
+
+def test_a_rater_comes_back_as_last_put(store, study):
+    rater = Rater(id="r", consented_at_ms=1)
+    with store.writing("one") as records:
+        records.put_rater(rater)
+        records.put_rater(replace(rater, invite="i", withdrawn_at_ms=2))
+    with store.reading("one") as records:
+        assert records.rater("r") == Rater(id="r", consented_at_ms=1, invite="i", withdrawn_at_ms=2)
+        assert records.rater("another") is None
+        assert records.withdrawn() == {"r"}
+
+
+def test_an_invitation_is_free_until_a_rater_holds_it(store, study):
+    with store.writing("one") as records:
+        records.add_invites(["a", "b"])
+        records.add_invites(["b"])
+        records.put_rater(Rater(id="r", invite="a"))
+    with store.reading("one") as records:
+        assert [records.is_free_invite(code) for code in "abc"] == [False, True, False]
+
+
+def test_events_come_back_in_order(store, study):
+    with store.writing("one") as records:
+        records.add_event("unblinded", 3, "by the operator")
+        records.add_event("closed", 2)
+    with store.reading("one") as records:
+        assert records.events() == [("unblinded", 3, "by the operator"), ("closed", 2, "")]
+
+
 def test_a_raters_trials_come_in_order(store, study):
     trials = [a_trial(position=i, pair_id=str(i)) for i in range(5)]
     add(store, *trials, a_trial(rater_id="other"))
@@ -102,7 +157,7 @@ def test_votes_come_back_with_their_trials(store, study):
     mine, other = a_trial(), a_trial(rater_id="other")
     votes = [
         Vote(trial=mine, choice=Choice.BOTH_BAD, cast_at_ms=2),
-        Vote(trial=other, choice=Choice.LEFT, cast_at_ms=1),
+        Vote(trial=other, choice=Choice.LEFT, cast_at_ms=1, criteria={"b": Choice.TIE, "a": Choice.LEFT}, confidence=3),
     ]
     add(store, mine, other, *votes)
     with store.reading("one") as records:
@@ -129,9 +184,15 @@ def test_an_error_undoes_the_whole_unit_of_work(store, study):
     with pytest.raises(ZeroDivisionError):
         with store.writing("one") as records:
             records.add_trial(trial)
+            records.mark_sent(trial.id, 5)
             records.add_vote(Vote(trial=trial, choice=Choice.TIE, cast_at_ms=1))
+            records.put_rater(Rater(id="rater"))
+            records.close_study(6)
             _ = 1 / 0
     with store.reading("one") as records:
+        assert records.study() == study
+        assert records.rater("rater") is None
+        assert records.usage(0) == Counter()
         assert records.trial(trial.id) is None
         assert records.vote_count() == 0
 

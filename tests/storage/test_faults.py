@@ -127,11 +127,11 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path):
 def test_a_database_of_a_newer_app_is_refused(tmp_path):
     open_store(tmp_path).close()
     with sqlite3.connect(tmp_path / "study.sqlite3") as connection:
-        connection.execute("UPDATE schema_version SET version = 99")
+        connection.execute("UPDATE alembic_version SET version_num = 'v99'")
     connection.close()
     with pytest.raises(StorageError) as error:
         open_store(tmp_path)
-    assert_says(error, "version 99", "TDM_DATA_DIR")
+    assert_says(error, "version v99", "TDM_DATA_DIR")
 
 
 def test_the_database_itself_refuses_a_pair_twice_for_one_rater(store, clock):

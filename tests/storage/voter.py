@@ -1,6 +1,6 @@
 """A process of the app that votes on the real store as fast as it can and prints each vote once it is acknowledged.
 
-Usage: python -m tests.storage.voter DATA_DIR NAME COUNT
+Usage: python -m tests.storage.voter DATA_DIR URL NAME COUNT, with - for SQLite in DATA_DIR
 """
 
 import sys
@@ -11,9 +11,11 @@ from tdm_core.study import Choice
 from tests.studies import Clock, a_service, look
 
 
-def main(data_dir: str, name: str, count: str) -> None:
+def main(data_dir: str, url: str, name: str, count: str) -> None:
     clock = Clock()
-    service = a_service(store=open_store(Path(data_dir), busy_timeout_seconds=60.0), clock=clock)
+    service = a_service(
+        store=open_store(Path(data_dir), None if url == "-" else url, busy_timeout_seconds=60.0), clock=clock
+    )
     for number in range(int(count)):
         rater, choice = f"{name} {number // 20}", list(Choice)[number % 4]
         offer = look(service, clock, rater)

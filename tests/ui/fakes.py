@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tdm_core.generation.media import encode_png
+from tdm_core.generation.packed import pack_pair, spoil
 from tdm_core.generation.sample import Progress, Role, Sample, SampleRequest
 
 HUES = {Role.TEACHER: (70, 120, 200), Role.TEACHER_FEW: (220, 150, 60), Role.STUDENT: (130, 80, 220)}
@@ -71,6 +71,8 @@ class FakePair:
     kind: str = "image"
     width: int = 128
     height: int = 128
+    category: str = ""
+    control_arm: str = "teacher"
 
 
 @dataclass
@@ -82,7 +84,10 @@ class FakeBank:
     def pairs(self) -> list[FakePair]:
         return [FakePair(id=f"pair-{index}", prompt=f"prompt {index}") for index in range(self.made)]
 
-    def packed(self, pair_id: str, left_arm: str) -> bytes:
+    def packed(self, pair_id: str, left_arm: str, right_arm: str) -> bytes:
         seed = int(pair_id.removeprefix("pair-"))
-        sides = [gradient(Role(arm), seed) for arm in ("student", "teacher")]
-        return encode_png(np.concatenate(sides if left_arm == "student" else sides[::-1], axis=1))
+        sides = [
+            spoil(gradient(Role.TEACHER, seed)) if arm == "spoiled" else gradient(Role(arm), seed)
+            for arm in (left_arm, right_arm)
+        ]
+        return pack_pair(*sides)

@@ -6,8 +6,9 @@ What a visitor asks for decides how the fake sampler behaves; a route of its own
 
 from __future__ import annotations
 
+import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from starlette.requests import Request
@@ -19,6 +20,8 @@ from tdm_core.generation.presets import load_presets
 from tdm_core.generation.sample import Role, SampleRequest
 from tdm_core.scenes import grammar
 from tdm_core.study import MemoryStore, StudyRules, StudyService
+from tdm_core.study.rules import DEMO
+from tdm_core.toml_config import from_mapping
 from tdm_core.ui.inputs import PageInputs
 from tdm_core.ui.page import build, launch_options
 from tdm_core.ui.routes import routes
@@ -26,6 +29,7 @@ from tests.ui.fakes import FakeBank, FakeSampler
 
 CONTROL = "/gradio_api/test"
 SUGGESTIONS = ["two pandas", "a cat and a dog", "three foxes on a mint canvas"]
+RULES = json.loads(replace(DEMO, needed=2, target=3, min_view_ms=300).to_json())
 PACES = {"slow": 0.4, "steady": 0.05}  # a word of the prompt -> seconds per step
 
 
@@ -38,7 +42,7 @@ class Fakes:
         self.begin_study({})
 
     def begin_study(self, wanted: dict[str, Any]) -> None:
-        rules = StudyRules(needed=2, target=3, **{"min_view_ms": 300} | wanted.get("rules", {}))
+        rules = from_mapping(StudyRules, RULES | wanted.get("rules", {}), where="the test's rules")
         self.bank = FakeBank(made=wanted.get("pairs", 3))
         self._service = StudyService(store=MemoryStore(), pairs=self.bank, rules=rules)
 

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
 from tdm_core.errors import StorageError, StudyOpenError
 from tdm_core.stats import Interval, ShareEstimate
-from tdm_core.study.analysis import SideBalance, StudyReport
+from tdm_core.study import StudyRules, analyse
+from tdm_core.study.analysis import SideBalance
 from tdm_core.ui import texts
 from tdm_core.ui.results import results_html
 
@@ -11,8 +14,8 @@ def a_report(*, value=0.5, low=0.4, high=0.6, raters=3):
     share = ShareEstimate(
         value=value, low=low, high=high, standard_error=0.05, effective_votes=60, raters=raters, prompts=20
     )
-    return StudyReport(
-        arms=("student", "teacher"),
+    return replace(
+        analyse([], rules=StudyRules()),
         votes=80,
         raters=raters,
         prompts=20,

@@ -13,7 +13,7 @@ from tdm_core.generation.bank import Bank, build_bank
 from tdm_core.generation.media import decode_png
 from tdm_core.generation.sample import Role, Sample
 from tdm_core.storage import open_store
-from tdm_core.study import MemoryStore
+from tdm_core.study import Controls, MemoryStore
 from tdm_core.ui.routes import CHUNK_BYTES, COOKIE, PREFIX, routes
 from tests.studies import SIDE_BYTES, Clock, a_service
 
@@ -69,13 +69,15 @@ def test_status_counts_pairs_and_votes(browser):
         "needed": 10,
         "target": 40,
         "votes": 0,
+        "may_close": True,
     }
 
 
 def test_next_gives_a_trial_of_exactly_the_agreed_fields(browser):
     trial = post(browser, "next").json()
     assert trial.keys() == {
-        *("state", "trial", "media", "prompt", "number", "total", "min_view_ms", "width", "height", "kind")
+        *("state", "trial", "media", "prompt", "number", "total", "min_view_ms", "width", "height", "kind"),
+        *("practice", "question", "criteria"),
     }
     assert (trial["state"], trial["number"], trial["total"], trial["kind"]) == ("trial", 1, 40, "image")
 
@@ -200,6 +202,8 @@ def test_a_rater_stays_the_same_after_a_restart(browser, service):
         b'{"trial": "x", "choice": "student"}',
         b'{"trial": "x", "choice": ["left"]}',
         b'{"trial": "x", "choice": null}',
+        b'{"trial": "x", "choice": "left", "criteria": "quality"}',
+        b'{"trial": "x", "choice": "left", "criteria": {"quality": "student"}}',
         b"\xff\xfe",
         b"[" * 4000,
     ],
@@ -227,6 +231,61 @@ def test_results_are_hidden_until_the_visitor_ends_the_study(browser, clock):
     assert report["share"]["value"] == 0.5
 
 
+def test_a_study_of_somebody_else_is_not_ended_from_the_page(clock):
+    service = a_service(clock=clock, visitors_may_close=False)
+    browser = a_browser(service)
+    post(browser, "next")
+    assert_refused(post(browser, "close"), 409, "open")
+    assert browser.get(f"{PREFIX}/status").json()["state"] == "open"
+    service.close()
+    assert browser.get(f"{PREFIX}/results").json()["votes"] == 0
+
+
+def test_results_that_are_published_elsewhere_are_not_shown(clock):
+    service = a_service(clock=clock, results="never")
+    service.close()
+    assert_refused(a_browser(service).get(f"{PREFIX}/results"), 409, "open")
+
+
+def test_a_skipped_pair_is_followed_by_another(browser, clock):
+    trial = look(browser, clock)
+    assert post(browser, "skip", trial=trial["trial"]).json() == {"skipped": True}
+    assert_refused(post(browser, "vote", trial=trial["trial"], choice="left"), 410, "expired")
+    assert post(browser, "next").json()["prompt"] != trial["prompt"]
+
+
+def test_consent_comes_first_and_withdrawal_ends_it(clock):
+    browser = a_browser(a_service(clock=clock, consent="We keep your votes."))
+    assert browser.get(f"{PREFIX}/rules").json()["consent"] == "We keep your votes."
+    assert post(browser, "next").json()["state"] == "consent"
+    assert post(browser, "consent").json() == {"accepted": True}
+    assert post(browser, "next").json()["state"] == "trial"
+    assert post(browser, "withdraw").json() == {"withdrawn": True}
+    assert post(browser, "next").json()["state"] == "withdrawn"
+
+
+def test_an_invitation_opens_the_study_once(clock):
+    service = a_service(clock=clock, identity="invite")
+    [code] = service.invite(1)
+    browser, thief = a_browser(service), a_browser(service)
+    for visitor in (browser, thief):
+        assert post(visitor, "next").json()["state"] == "invite"
+    assert post(browser, "invitation", code=code).json() == {"accepted": True}
+    assert_refused(post(thief, "invitation", code=code), 404, "unknown")
+    assert post(browser, "next").json()["state"] == "trial"
+
+
+def test_practice_alone_is_told_and_further_answers_are_kept(clock):
+    service = a_service(clock=clock, trials_per_rater=8, controls=Controls(), criteria=("quality",))
+    browser, told = a_browser(service), []
+    for _ in range(8):
+        trial = look(browser, clock)
+        answer = post(browser, "vote", trial=trial["trial"], choice="left", criteria={"quality": "tie"}, confidence=1)
+        assert answer.status_code == 200
+        told.append((trial["practice"], "right" in answer.json()))
+    assert told == [(True, True)] * 2 + [(False, False)] * 6
+
+
 def test_a_closed_study_takes_no_vote(browser, clock):
     trial = look(browser, clock)
     post(browser, "close")
@@ -238,7 +297,7 @@ def test_a_closed_study_takes_no_vote(browser, clock):
 def test_a_database_that_refuses_is_told_and_no_vote_is_acknowledged(browser, clock, service, monkeypatch):
     trial = look(browser, clock)
 
-    def locked(*_):
+    def locked(*_, **__):
         raise StorageError("study.sqlite3: locked")
 
     monkeypatch.setattr(service, "cast_vote", locked)
