@@ -18,19 +18,17 @@ from typing import Any
 from numpy.random import default_rng
 
 from tdm_core.errors import ConfigError, LoadError, TDMError
-from tdm_core.generation.bank import STUDY_PROMPTS, Bank, build_bank, read_prompts
 from tdm_core.generation.plan import student_grids
 from tdm_core.generation.presets import Preset
 from tdm_core.generation.visitors import Visitors
 from tdm_core.scenes import grammar
 from tdm_core.scenes.sampling import sample_scene
 from tdm_core.settings import Settings
-from tdm_core.storage import machine_secret, open_store
+from tdm_core.storage import SegmentWriter, machine_secret
 from tdm_core.study import StudyService
 from tdm_core.wiring import Wiring
 
-DEFAULT_PRESET = "mini-sd3"
-PRIVATE_NAMES = ("study.sqlite3", "study.sqlite3-wal", "study.sqlite3-shm", "secret", "bank")
+PRIVATE_NAMES = ("study.sqlite3", "study.sqlite3-wal", "study.sqlite3-shm", "secret", "bank", "studies")
 SUGGESTIONS, LONGEST_SUGGESTION = 6, 34
 
 logger = logging.getLogger("tdm")
@@ -53,9 +51,12 @@ def main() -> int:
 
 def serve(settings: Settings) -> None:
     wiring = Wiring(settings)
-    preset = wiring.presets.get(DEFAULT_PRESET) or next(iter(wiring.presets.values()))
-    bank_root = settings.data_dir / "bank"
-    service = StudyService(store=open_store(settings.data_dir), pairs=Bank(bank_root, preset=preset.name))
+    service = wiring.study(settings.study)
+    preset = wiring.study_preset(service.rules.preset)
+    if broken := wiring.store.problems(settings.study):
+        logger.error("the study is paused: %s (all findings: study verify %s)", broken[0], settings.study)
+        service.pause(f"The stored votes do not hold together, so the study is paused: {broken[0]}.")
+    segments = SegmentWriter(wiring.store, settings.study, wiring.study_folder(settings.study) / "segments")
     visitors = Visitors(wiring.engine.sample)
     warm = threading.Event()
 
@@ -65,14 +66,7 @@ def serve(settings: Settings) -> None:
             wiring.engine.warm_up(preset.name)
             warm.set()
             logger.info("%s is loaded", preset.title)
-            made = build_bank(
-                bank_root,
-                preset=preset.name,
-                prompts=read_prompts(STUDY_PROMPTS),
-                sample=visitors.sample_politely,
-                pairs=service.rules.target,
-            )
-            for _ in made:
+            for _ in wiring.build_bank(settings.study, service, visitors.sample_politely):
                 pass
             logger.info("the study's pairs are complete")
         except TDMError as error:
@@ -90,6 +84,7 @@ def serve(settings: Settings) -> None:
     except KeyboardInterrupt:
         pass
     page.close()
+    segments.close()
 
 
 def build_page(

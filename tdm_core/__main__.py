@@ -76,7 +76,10 @@ def _run(args: argparse.Namespace) -> int:
 
     settings = Settings.from_env()
     args.wiring = Wiring(replace(settings, presets=args.presets) if args.presets else settings)
-    return int(args.run(args) or 0)
+    try:
+        return int(args.run(args) or 0)
+    finally:
+        args.wiring.close()
 
 
 def _tell(message: str) -> None:

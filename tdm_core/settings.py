@@ -45,12 +45,30 @@ def _offload(text: str) -> str:
     return text
 
 
+def _database_url(text: str) -> str:
+    if not text.startswith(("postgresql://", "postgresql+psycopg://")):
+        raise ValueError("write postgresql://user:password@host/database")  # not repeated: it may hold a password
+    return text
+
+
+def _study(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,40}", text):
+        raise ValueError(f"{text!r} is no study's name: lower-case letters, digits and hyphens, at most 41")
+    return text
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What a user may change without touching code."""
 
     data_dir: Path = field(default=Path("data"), metadata={"parse": _folder})
     """Holds the database, the study's media and logs; nothing is written anywhere else."""
+
+    database_url: str | None = field(default=None, repr=False, metadata={"parse": _database_url})
+    """Where votes go instead of a file in the data folder: postgresql://user:password@host/database."""
+
+    study: str = field(default="demo", metadata={"parse": _study})
+    """The study that the page holds: demo, or the name of one that `study create` made."""
 
     presets: Path | None = field(default=None, metadata={"parse": _folder})
     """A folder of further preset files, read after ``assets/presets``."""

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from tdm_core.errors import ConfigError
+from tdm_core.generation.bank import STUDY_PROMPTS, Bank, BankProgress, build_bank, read_prompts
 from tdm_core.generation.engine import Engine
 from tdm_core.generation.presets import SHIPPED, Preset, load_presets
+from tdm_core.generation.sample import Sampler
 from tdm_core.settings import Settings
+from tdm_core.study import StudyService
+
+if TYPE_CHECKING:
+    from tdm_core.storage import SqlStore
+
+DEMO = "demo"  # the study that needs no `study create`
+DEMO_PRESET = "mini-sd3"
 
 
 @dataclass(frozen=True)
@@ -25,4 +38,60 @@ class Wiring:
     def engine(self) -> Engine:
         return Engine(
             self.presets, device=self.settings.device, threads=self.settings.threads, offload=self.settings.offload
+        )
+
+    @cached_property
+    def store(self) -> SqlStore:
+        """Raises `StorageError` if the database cannot be used."""
+        from tdm_core.storage import open_store
+
+        return open_store(self.settings.data_dir, self.settings.database_url)
+
+    def close(self) -> None:
+        """Let go of the database, if it was used."""
+        if "store" in vars(self):
+            self.store.close()
+
+    def study(self, study_id: str) -> StudyService:
+        """The study over its own bank; the demo is made if it is not there.
+
+        Raises:
+            ConfigError: if the database has no such study.
+        """
+        with self.store.reading(study_id) as records:
+            study = records.study()
+        if study is None and study_id != DEMO:
+            raise ConfigError(
+                f"no study {study_id!r} in the database; make it with: study create FILE --name {study_id}"
+            )
+        preset = self.study_preset(study.rules.preset if study and study.rules else None)
+        pairs = Bank(self.bank_folder(study_id), preset=preset.name)
+        return StudyService(store=self.store, pairs=pairs, study_id=study_id)
+
+    def study_preset(self, name: str | None) -> Preset:
+        """Raises `ConfigError` if there is none of that name; without a name, the demo's or else the first."""
+        if name is None or (name == DEMO_PRESET and name not in self.presets):
+            return self.presets.get(DEMO_PRESET) or next(iter(self.presets.values()))
+        if name not in self.presets:
+            raise ConfigError(f"preset: no {name!r}; there are: {', '.join(self.presets)}")
+        return self.presets[name]
+
+    def bank_folder(self, study_id: str) -> Path:
+        return self.settings.data_dir / "bank" if study_id == DEMO else self.study_folder(study_id) / "bank"
+
+    def study_folder(self, study_id: str) -> Path:
+        """Holds the study's segments, and its bank unless it is the demo."""
+        return self.settings.data_dir / "studies" / study_id
+
+    def build_bank(self, study_id: str, service: StudyService, sample: Sampler) -> Iterator[BankProgress]:
+        """Make the pairs that the study still lacks; see `tdm_core.generation.bank.build_bank`."""
+        rules = service.rules
+        categories = {prompt: category for category, prompts in rules.prompts.items() for prompt in prompts}
+        return build_bank(
+            self.bank_folder(study_id),
+            preset=self.study_preset(rules.preset).name,
+            prompts=list(categories) or read_prompts(STUDY_PROMPTS),
+            categories=categories,
+            sample=sample,
+            pairs=rules.target,
         )

@@ -19,7 +19,7 @@ def test_variables_are_read(monkeypatch):
 
 
 def test_misspelt_variable_is_refused_with_the_known_ones():
-    with pytest.raises(ConfigError, match="unknown variable TDM_DATADIR; known here: TDM_DATA_DIR, TDM_PRESETS"):
+    with pytest.raises(ConfigError, match="unknown variable TDM_DATADIR; known here: TDM_DATA_DIR, TDM_DATABASE_URL"):
         Settings.from_env({"TDM_DATADIR": "x"})
 
 
@@ -32,6 +32,8 @@ def test_variable_of_the_tests_is_let_through():
     [
         ("TDM_DATA_DIR", __file__, "is a file; name a folder"),
         ("TDM_DEVICE", "gpu", "'gpu' is not auto, cpu, mps, cuda or cuda:N"),
+        ("TDM_DATABASE_URL", "mysql://ada:secret@host/votes", "write postgresql://"),
+        ("TDM_STUDY", "../other", "is no study's name"),
         ("TDM_THREADS", "0", "'0' is not a number of threads from 1 to 9999"),
         ("TDM_THREADS", "two", "'two' is not a number of threads"),
     ],
@@ -41,3 +43,4 @@ def test_wrong_value_is_refused_with_the_variable(name, value, why):
         Settings.from_env({name: value})
     assert str(caught.value).startswith(f"environment: {name}: ")
     assert why in str(caught.value)
+    assert "secret" not in str(caught.value)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 
 from tdm_core.errors import StorageError
+from tdm_core.storage.files import write_once
 
 SIZE = 32
 
@@ -21,25 +21,10 @@ def machine_secret(data_dir: Path) -> bytes:
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            _create(path)
+            write_once(path, secrets.token_bytes(SIZE))
         secret = path.read_bytes()
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}; make it readable and its folder writable") from error
     if len(secret) != SIZE:
         raise StorageError(f"{path}: {len(secret)} bytes instead of {SIZE}; delete it (raters will count as new ones)")
     return secret
-
-
-def _create(path: Path) -> None:
-    draft = path.with_name(f".secret-{secrets.token_hex(8)}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_bytes(SIZE))
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(draft, path)  # unlike a rename, this never replaces the secret of another process
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()

@@ -21,6 +21,7 @@ from tdm_core.errors import (
     EarlyVoteError,
     ExpiredTrialError,
     RequestError,
+    StorageError,
     StudyClosedError,
     StudyOpenError,
     UnknownTrialError,
@@ -64,6 +65,7 @@ class StudyService:
     ) -> None:
         self._store, self._pairs, self._clock, self._study_id = store, pairs, clock, study_id
         self._rng = rng or secrets.SystemRandom()
+        self._paused: str | None = None
         with store.writing(study_id) as records:
             study = records.study()
             if study is None:
@@ -175,6 +177,8 @@ class StudyService:
                     raise DuplicateVoteError("This trial already has your vote; a vote cannot be changed.")
                 return records.vote_count()
             self._refuse_closed(records)
+            if self._paused:
+                raise StorageError(self._paused)
             self._refuse_untimely(trial, now)
             if self._obstacle(records.rater(rater_id)):
                 raise UnknownTrialError("You take no part in this study, so the vote was not counted.")
@@ -249,6 +253,17 @@ class StudyService:
                 records.open_study(self._clock())
             return self._status(records, pairs)
 
+    def pause(self, reason: str) -> None:
+        """Take no votes in this process until it is started again; nothing that was stored changes."""
+        self._paused = reason
+
+    def unblind(self) -> StudyReport:
+        """What the votes of a study say that may still be open; that somebody asked is noted in the study for good."""
+        with self._store.writing(self._study_id) as records:
+            if not self._is_closed(records):
+                records.add_event("unblinded", self._clock())
+            return analyse(records.votes(), rules=self.rules, withdrawn=records.withdrawn())
+
     def close(self, *, by_visitor: bool = False) -> StudyStatus:
         """End the study for good; a second call changes nothing.
 
@@ -283,6 +298,8 @@ class StudyService:
             state = "draft"
         if study and study.closed_at_ms is not None:
             state = "closed"
+        elif self._paused:
+            state = "paused"
         return StudyStatus(
             state=state,
             pairs=len(pairs),

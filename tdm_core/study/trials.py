@@ -146,7 +146,7 @@ class Offer:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyStatus:
-    """Where the study stands: ``draft``, ``preparing``, ``open`` or ``closed``."""
+    """Where the study stands: ``draft``, ``preparing``, ``open``, ``paused`` or ``closed``."""
 
     state: str
     pairs: int
