@@ -11,6 +11,7 @@ objects may stand in a relation; the whole may lie on a coloured canvas:
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -114,19 +115,24 @@ def caption(scene: Scene) -> str:
         text = f"{phrases[0]}, {phrases[1]} and {phrases[2]}"
     else:
         text = " and ".join(phrases)
-    return text if scene.canvas is None else f"{text} on {_article(scene.canvas)} {scene.canvas} canvas"
+    return on_canvas(text, scene.canvas)
 
 
 def _phrase(group: Group) -> str:
     if group.count == 1:
-        words = f"{_article(group.kind)} {group.kind}"
+        words = f"{article(group.kind)} {group.kind}"
     else:
         words = f"{COUNTS[group.count - 1]} {KINDS[group.kind]}"
     return words if group.tile is None else f"{words} on {group.tile}"
 
 
-def _article(noun: str) -> str:
+def article(noun: str) -> str:
     return "an" if noun[0] in "aeiou" else "a"
+
+
+def on_canvas(text: str, canvas: str | None) -> str:
+    """The words for a canvas behind the words for what lies on it; ``split_canvas`` takes them apart again."""
+    return text if canvas is None else f"{text} on {article(canvas)} {canvas} canvas"
 
 
 _SINGULAR = {plural: kind for kind, plural in KINDS.items()} | {kind: kind for kind in KINDS}
@@ -145,9 +151,24 @@ def words(text: str) -> list[str]:
     return re.findall(r"[^\W_]+", text.lower())
 
 
-def unknown_words(text: str) -> list[str]:
+def unknown_words(text: str, vocabulary: Collection[str] = VOCABULARY) -> list[str]:
     """Words of a caption that the emoji world has no meaning for, in order, each once."""
-    return list(dict.fromkeys(word for word in words(text) if word not in VOCABULARY))
+    return list(dict.fromkeys(word for word in words(text) if word not in vocabulary))
+
+
+def split_canvas(text: str) -> tuple[str, str | None]:
+    """A caption in lower case with single spaces and no full stop: what comes before the canvas, and the canvas.
+
+    Raises:
+        RequestError: if there is no such canvas.
+    """
+    rest = " ".join(text.lower().strip().rstrip(".").split())
+    match = _CANVAS.search(rest)
+    if not match:
+        return rest, None
+    if match["canvas"] not in CANVASES:
+        raise RequestError(f"no canvas {match['canvas']!r}; there are {', '.join(CANVASES)}")
+    return rest[: match.start()], match["canvas"]
 
 
 def parse(text: str) -> Scene:
@@ -156,12 +177,7 @@ def parse(text: str) -> Scene:
     Raises:
         RequestError: if the caption is outside the grammar; the message says where it stopped.
     """
-    rest = " ".join(text.lower().strip().rstrip(".").split())
-    canvas = None
-    if match := _CANVAS.search(rest):
-        canvas, rest = match["canvas"], rest[: match.start()]
-        if canvas not in CANVASES:
-            raise RequestError(f"no canvas {canvas!r}; there are {', '.join(CANVASES)}")
+    rest, canvas = split_canvas(text)
     relation = None
     if match := _RELATION.search(rest):
         relation = Relation(match["relation"])

@@ -98,15 +98,23 @@ _CELLS_IN_RELATION = {
 
 
 @cache
+def large_glyphs() -> dict[str, NDArray[np.float32]]:
+    """The glyph of every kind as the sheet has it: [128, 128, 4] in 0..1, colour premultiplied by alpha."""
+    sheet = np.asarray(Image.open(SHEET).convert("RGBA"), dtype=np.float32) / np.float32(255)
+    sheet[..., :3] *= sheet[..., 3:]  # premultiplied, or a resize would bleed the colour of clear pixels
+    places = {kind: divmod(index, SHEET_COLUMNS) for index, kind in enumerate(KINDS)}
+    return {
+        kind: sheet[row * SPRITE_PX :, column * SPRITE_PX :][:SPRITE_PX, :SPRITE_PX]
+        for kind, (row, column) in places.items()
+    }
+
+
+@cache
 def glyphs() -> dict[str, NDArray[np.float32]]:
     """The glyph of every kind at the world's size: [26, 26, 4] in 0..1, colour premultiplied by alpha."""
-    sheet = np.asarray(Image.open(SHEET).convert("RGBA"), dtype=np.float32) / 255
-    sheet[..., :3] *= sheet[..., 3:]  # premultiplied, or the resize would bleed the colour of clear pixels
     sprites: dict[str, NDArray[np.float32]] = {}
-    for index, kind in enumerate(KINDS):
-        row, column = divmod(index, SHEET_COLUMNS)
-        sprite = sheet[row * SPRITE_PX :, column * SPRITE_PX :][:SPRITE_PX, :SPRITE_PX]
-        planes = [Image.fromarray(sprite[..., c]).resize((GLYPH_PX, GLYPH_PX), Image.Resampling.BOX) for c in range(4)]
+    for kind, large in large_glyphs().items():
+        planes = [Image.fromarray(large[..., c]).resize((GLYPH_PX, GLYPH_PX), Image.Resampling.BOX) for c in range(4)]
         sprites[kind] = np.stack([np.array(plane, np.float32) for plane in planes], axis=-1).clip(0, 1)
     return sprites
 
@@ -128,7 +136,7 @@ def tile_mask() -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True)
-class _Sprite:
+class Sprite:
     """What it lets through and what it lays over, each [side, side x 3]: rows of one length blend several times faster.
 
     ``ink`` is in 0..255 and carries its share of the 0.5 that rounds the picture at the end.
@@ -138,39 +146,40 @@ class _Sprite:
     ink: NDArray[np.float32]
 
     @classmethod
-    def of(cls, rgba: NDArray[np.float32]) -> _Sprite:
+    def of(cls, rgba: NDArray[np.float32]) -> Sprite:
         side, alpha = len(rgba), rgba[..., 3:]
         ink = rgba[..., :3] * np.float32(255) + alpha * np.float32(0.5)
         return cls(np.repeat(1 - alpha, 3, axis=-1).reshape(side, -1), ink.reshape(side, -1))
 
 
 @cache
-def _sprites() -> dict[str, _Sprite]:
+def _sprites() -> dict[str, Sprite]:
     """By name, kinds and tile colours alike."""
     alpha = tile_mask()[..., None]
     tiles = {
         name: np.concatenate([alpha * np.array(rgb, np.float32) / 255, alpha], axis=-1) for name, rgb in TILES.items()
     }
-    return {name: _Sprite.of(rgba) for name, rgba in (tiles | glyphs()).items()}
+    return {name: Sprite.of(rgba) for name, rgba in (tiles | glyphs()).items()}
 
 
 @cache
-def _canvas(name: str, size_px: int) -> NDArray[np.float32]:
+def canvas_rows(name: str, size_px: int) -> NDArray[np.float32]:
+    """A canvas to blend on: [size, size x 3] in 0..255, plus the 0.5 that rounds the picture at the end."""
     return np.tile(np.array(CANVASES[name], np.float32) + np.float32(0.5), (size_px, size_px))
 
 
 def draw(scene: Layout, size_px: int = SIZE_PX) -> Pixels:
     """The picture of a layout: uint8 [size, size, 3]."""
-    rows = _canvas(scene.canvas, size_px).copy()
+    rows = canvas_rows(scene.canvas, size_px).copy()
     for item in scene.objects:  # all tiles first: a jittered tile must not cover a neighbour's glyph
         if item.tile is not None:
-            _blend(rows, _sprites()[item.tile], item.x, item.y)
+            blend(rows, _sprites()[item.tile], item.x, item.y)
     for item in scene.objects:
-        _blend(rows, _sprites()[item.kind], item.x, item.y)
+        blend(rows, _sprites()[item.kind], item.x, item.y)
     return rows.astype(np.uint8).reshape(size_px, size_px, 3)
 
 
-def _blend(rows: NDArray[np.float32], sprite: _Sprite, x: int, y: int) -> None:
+def blend(rows: NDArray[np.float32], sprite: Sprite, x: int, y: int) -> None:
     """Lay a sprite over the pixels, [size, size x 3], centred on (x, y), clipped at the border."""
     side, limit = len(sprite.ink), len(rows)
     left, top = x - side // 2, y - side // 2

@@ -41,16 +41,21 @@ HELD_OUT_TAGS = (Tag.TWO_OBJECT, Tag.POSITION, Tag.COLOR_ATTR)
 class SuitePrompt:
     """One question of the suite."""
 
-    tag: Tag
+    tag: StrEnum
     prompt: str
 
 
 @cache
 def load_suite() -> tuple[SuitePrompt, ...]:
     """The shipped prompts, category by category."""
-    lines = PATH.read_text(encoding="utf-8").splitlines()
+    return read_prompts(PATH, Tag)
+
+
+def read_prompts(path: Path, tags: type[StrEnum]) -> tuple[SuitePrompt, ...]:
+    """The prompts of a suite's file, lines ``tag<TAB>prompt``."""
+    lines = path.read_text(encoding="utf-8").splitlines()
     fields = (line.split("\t") for line in lines if line and not line.startswith("#"))
-    return tuple(SuitePrompt(tag=Tag(tag), prompt=prompt) for tag, prompt in fields)
+    return tuple(SuitePrompt(tag=tags(tag), prompt=prompt) for tag, prompt in fields)
 
 
 @cache
@@ -61,7 +66,7 @@ def held_out() -> frozenset[Meaning]:
 
 def limited(prompts: Sequence[SuitePrompt], limit: int | None) -> tuple[SuitePrompt, ...]:
     """The first ``limit`` prompts, taken in turn from the categories; a longer selection contains a shorter one."""
-    by_tag = [[item for item in prompts if item.tag is tag] for tag in Tag]
+    by_tag = [[item for item in prompts if item.tag is tag] for tag in dict.fromkeys(item.tag for item in prompts)]
     in_turn = [item for item in chain.from_iterable(zip_longest(*by_tag)) if item is not None]
     return tuple(in_turn[:limit])
 
