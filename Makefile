@@ -11,7 +11,7 @@ run: .venv/installed
 	$(BIN)/python app.py $(ARGS)
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 install: .venv/installed
 

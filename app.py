@@ -37,7 +37,8 @@ logger = logging.getLogger("tdm")
 def main() -> int:
     """Serve until told to stop; the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio's own start-up requests to itself
+    for chatty in ("httpx", "alembic"):  # Gradio's own start-up requests to itself; every migration of the database
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         serve(Settings.from_env())
     except TDMError as error:

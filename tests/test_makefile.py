@@ -47,7 +47,8 @@ def test_run_installs_the_pinned_requirements_and_starts_the_app(checkout):
 
 def test_second_call_installs_nothing(checkout):
     install(checkout, "installed", "installed-dev")
-    assert planned(checkout, "test", "ARGS=-x").split() == [".venv/bin/python", "-m", "pytest", "-x"]
+    pytest_call = ".venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile -x"
+    assert planned(checkout, "test", "ARGS=-x").split() == pytest_call.split()
     assert planned(checkout, "run").split() == [".venv/bin/python", "app.py"]
 
 

@@ -60,4 +60,4 @@ def test_tests_import_what_they_require_and_nothing_else():
     imported = imported_distributions(ROOT / "tests")
     required = names("requirements-dev.txt")
     assert imported - names("requirements.txt") - required == set()
-    assert required - imported - {"ruff", "mypy"} == set()
+    assert required - imported - {"ruff", "mypy", "pytest-xdist"} == set()

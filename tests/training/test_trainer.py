@@ -21,8 +21,9 @@ def rows_evaluated(trainer):
     """Batch sizes of all network calls of one iteration, by role, in order; and whether each kept a graph."""
     calls = []
 
-    def note(_, __, arguments):
-        calls.append((trainer.backbone.roles.current, len(arguments["hidden_states"]), torch.is_grad_enabled()))
+    def note(_, positional, arguments):
+        (latents,) = positional or (arguments["hidden_states"],)
+        calls.append((trainer.backbone.roles.current, len(latents), torch.is_grad_enabled()))
 
     handle = trainer.backbone.network.register_forward_pre_hook(note, with_kwargs=True)
     trainer.train_step()
