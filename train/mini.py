@@ -125,7 +125,7 @@ def make_teacher(config: MiniConfig, vae: AutoencoderDC) -> None:
     """Train the text encoders and the transformer; write the pipeline after every checkpoint."""
     torch.manual_seed(config.training.seed)
     family = mini.family(config.family)
-    tokenizer = family.build_tokenizer(VOCABULARY, config.text.max_tokens)
+    tokenizer = _tokenizer(config, family)
 
     def tokenize(captions: list[str]) -> Tensor:
         return tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
@@ -144,6 +144,17 @@ def make_teacher(config: MiniConfig, vae: AutoencoderDC) -> None:
         network.load_state_dict(trainer.ema_state())
         _replace(config.out / "pipeline", family.assemble(network, vae, tokenizer).save_pretrained)
         network.load_state_dict(trained)
+
+
+def _tokenizer(config: MiniConfig, family: mini.MiniFamily) -> Any:
+    """Made once and kept: the merges of a BPE tokenizer that are equally good come in another order each time."""
+    folder = config.out / "tokenizer"
+    made = family.build_tokenizer(VOCABULARY, config.text.max_tokens)
+    if not folder.exists():
+        start = config.start and config.start / "tokenizer"
+        kept = type(made).from_pretrained(start) if start and start.exists() else made
+        _replace(folder, kept.save_pretrained)
+    return type(made).from_pretrained(folder)
 
 
 def teach_text(

@@ -94,6 +94,7 @@ def score_now(config: MiniConfig, num_prompts: int) -> dict[str, float]:
     verdicts = score_batch(draw(config, prompts), prompts, tags)
     progress = _rows(config.out / "teacher.jsonl")[-1]
     row = {"step": progress["step"], "minutes": progress["minutes"], "prompts": num_prompts}
+    row["guidance_scale"] = config.guidance_scale
     row |= {"overall": overall(tags, verdicts), **per_tag(tags, verdicts)}
     append_log(config.out / "scores.jsonl", row)
     return row
@@ -168,7 +169,8 @@ def card(config: MiniConfig, source: Path, folder: Path, history: dict[str, Any]
     """The model card: use, making, scores while training."""
     name, where = folder.name, folder.as_posix()
     table = "\n".join(
-        f"| {row['minutes']:.0f} | {row['step']:.0f} | {row['overall']:.3f} | {row['prompts']:.0f} |"
+        f"| {row['minutes']:.0f} | {row['step']:.0f} | {row['guidance_scale']:g} | {row['overall']:.3f} "
+        f"| {row['prompts']:.0f} |"
         for row in history["scores"]
     )
     pipeline = mini.family(config.family).PIPELINE.__name__
@@ -197,13 +199,12 @@ The emoji in the pictures are Noto Color Emoji (OFL-1.1, `assets/scenes/OFL.txt`
 
 ## Score while training
 
-Overall scene score ({config.teacher_steps} steps, guidance {config.guidance_scale:g}, one picture a prompt, spread over
-the suite's categories):
+Overall scene score ({config.teacher_steps} steps, one picture a prompt, spread over the suite's categories):
 
 ![score against minutes](score.svg)
 
-| minutes | step | overall | prompts |
-| --- | --- | --- | --- |
+| minutes | step | guidance | overall | prompts |
+| --- | --- | --- | --- | --- |
 {table}
 """
 

@@ -73,6 +73,8 @@ def test_training_goes_on_from_published_weights_alone(made, tmp_path):
         assert first.keys() == then.keys()
         assert all(torch.allclose(first[name].float(), then[name].float()) for name in first)
     assert publish.main([CONFIG, *more, "--to", str(tmp_path / "again")]) == 0
+    first, then = ((folder / "tokenizer" / "tokenizer.json").read_text() for folder in (published, tmp_path / "again"))
+    assert first == then
     steps = [json.loads((folder / "training.json").read_text())["steps"] for folder in (published, tmp_path / "again")]
     assert steps == [2, 4]
 
