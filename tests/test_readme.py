@@ -1,7 +1,9 @@
 """The README is held to the code: variables, commands, paths, front matter and results."""
 
 import re
+import shlex
 import tomllib
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from packaging.specifiers import SpecifierSet
 from benchmarks.readme import filled
 from benchmarks.rows import Measure, Row, load
 from tdm_core.settings import PREFIX, READ_ELSEWHERE, Settings
+from tdm_core.wiring import Wiring
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -106,6 +109,30 @@ def test_command_lines_name_modules_and_files_that_exist():
         path = ROOT / module.replace(".", "/")
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
         assert all((ROOT / name).is_file() for name in re.findall(r"\S+\.toml", line)), line
+
+
+def test_own_lora_works_as_the_tutorial_says(tmp_path, monkeypatch, capsys):
+    from tdm_core.__main__ import main
+
+    text = section("Your own LoRA, in five minutes")
+    preset, study = re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL)
+    (tmp_path / "my-presets").mkdir()
+    (tmp_path / "my-presets" / "mine.toml").write_text(preset, encoding="utf-8")
+    (tmp_path / "my-study.toml").write_text(study, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TDM_DATA_DIR", str(tmp_path / "data"))
+    export, *lines, last = re.search(r"```bash\n(.*?)```", text, flags=re.DOTALL).group(1).strip().splitlines()
+    monkeypatch.setenv(*export.removeprefix("export ").split("="))
+    for line in lines:
+        assert main(shlex.split(line.partition("-m tdm_core ")[2])) == 0, capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "runs" / "mine").iterdir()} >= {"pair.json", "student.png"}
+    variable, *command = shlex.split(last)
+    monkeypatch.setenv(*variable.split("="))
+    assert command == ["make", "run"]
+    settings = Settings.from_env()
+    with closing(Wiring(settings)) as wiring:
+        rules = wiring.study(settings.study).rules
+        assert wiring.study_preset(rules.preset).title == "My student"
 
 
 def test_results_are_what_the_committed_rows_say():

@@ -42,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
     write_pair(args.out, samples, fps=wiring.presets[args.preset].fps)
     for role, sample in samples.items():
         print(f"{role:12} {sample.steps:3} steps  {sample.nfe:3} NFE  {sample.seconds:8.3f} s")
+    if samples[Role.STUDENT].unread:
+        print(f"note: the prompt is too long for the text encoder; it did not read: {samples[Role.STUDENT].unread}")
     if not samples[Role.STUDENT].trained:
         print(f"note: the student was not trained for {samples[Role.STUDENT].steps} steps")
     return 0

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
+from pathlib import Path
 from typing import Any
 
 from tdm_core.errors import PresetError
 from tdm_core.generation.presets import Preset
+from tdm_core.generation.readiness import Machine, reasons
+from tdm_core.settings import Settings
+
+GB = 1e9
 
 
 def add_parser(subparsers: Any) -> None:
@@ -21,12 +28,13 @@ def run(args: argparse.Namespace) -> int:
     presets: list[Preset] = list(args.wiring.presets.values())
     if args.check:
         check(presets)
-    rows = [describe(preset) for preset in presets]
+    machine = this_machine(args.wiring.settings)
+    rows = [describe(preset, machine) for preset in presets]
     if args.json:
         print(json.dumps(rows, indent=2))
     else:
-        for row in rows:
-            print(_line(row))
+        for line in _lines(rows):
+            print(line)
     return 0
 
 
@@ -38,9 +46,9 @@ def check(presets: list[Preset]) -> None:
         raise PresetError(problems[0] + more)
 
 
-def describe(preset: Preset) -> dict[str, Any]:
+def describe(preset: Preset, machine: Machine) -> dict[str, Any]:
     """One system as plain values."""
-    why_not = next(iter(preset.problems().values()), None) or _downloads(preset)
+    why_not = reasons(preset, machine)
     return {
         "name": preset.name,
         "title": preset.title,
@@ -53,26 +61,50 @@ def describe(preset: Preset) -> dict[str, Any]:
         "student_steps": preset.student.steps,
         "licence": preset.licence,
         "gated": preset.gated,
-        "runs_here": why_not is None,
-        "why_not": why_not,
+        "download_gb": preset.download_gb,
+        "memory_gb": preset.memory_gb,
+        "runs_here": not why_not,
+        "why_not": "; ".join(why_not) or None,
     }
 
 
-def _downloads(preset: Preset) -> str | None:
-    from huggingface_hub import try_to_load_from_cache
+def this_machine(settings: Settings) -> Machine:
+    """What is free here; torch is asked only where there is something but a CPU to ask for."""
+    from huggingface_hub import constants, get_token
 
-    wanted = [
-        repository
-        for key, repository in preset.repositories().items()
-        if key == "base" and not isinstance(try_to_load_from_cache(repository, "model_index.json"), str)
-    ]
-    gate = (
-        f"; it is gated: accept its licence at https://huggingface.co/{preset.base} and log in" if preset.gated else ""
+    def snapshot(repository: str, revision: str | None) -> Path | None:
+        folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "snapshots"
+        found = folder.glob(revision or "*")
+        return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") / GB
+    device, device_gb = "cpu", memory
+    if settings.device != "cpu" and (any(Path("/dev").glob("nvidia[0-9]*")) or os.uname().sysname == "Darwin"):
+        import torch
+
+        from tdm_core.generation.engine import choose_device
+
+        device = choose_device(settings.device).partition(":")[0]
+        if device == "cuda":
+            device_gb = torch.cuda.mem_get_info()[0] / GB
+    cache = Path(constants.HF_HUB_CACHE)
+    there = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
+    return Machine(
+        device=device,
+        device_gb=device_gb,
+        memory_gb=memory,
+        disk_gb=shutil.disk_usage(there).free / GB,
+        logged_in=get_token() is not None,
+        offline=constants.HF_HUB_OFFLINE,
+        offload=settings.offload,
+        snapshot=snapshot,
     )
-    return f"needs a download of {', '.join(wanted)}{gate}" if wanted else None
 
 
-def _line(row: dict[str, Any]) -> str:
-    steps = f"{row['teacher_steps']} -> {row['student_steps']} steps"
-    state = "runs here" if row["runs_here"] else row["why_not"]
-    return f"{row['name']:16} {row['title']:28} {row['media']:6} {steps:16} {state}"
+def _lines(rows: list[dict[str, Any]]) -> list[str]:
+    names, titles = (max(len(row[key]) for row in rows) for key in ("name", "title"))
+    return [
+        f"{row['name']:{names}}  {row['title']:{titles}}  {row['media']}  "
+        f"{row['teacher_steps']} -> {row['student_steps']} steps  {row['why_not'] or 'runs here'}"
+        for row in rows
+    ]
