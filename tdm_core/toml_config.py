@@ -105,6 +105,8 @@ def _convert_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
     if value is None and type(None) in kinds:
         return None
     for kind in kinds:
+        if kind is type(None):  # TOML has no null, so nobody who wrote something meant it
+            continue
         try:
             return _convert(kind, value, where)
         except ConfigError as error:

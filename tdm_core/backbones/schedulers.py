@@ -105,15 +105,15 @@ class DPMSolverMultistepScheduler(diffusers.DPMSolverMultistepScheduler):
 EXTENDED = {each.__name__: each for each in (DDIMScheduler, CogVideoXDDIMScheduler, DPMSolverMultistepScheduler)}
 
 
-def make_scheduler(pipeline: Any, name: str | None, config: dict[str, Any]) -> Any:
-    """A scheduler of one's own for a role: a named class of diffusers with its defaults, or a copy of the base's.
+def make_scheduler(saved: Any, name: str | None, config: dict[str, Any]) -> Any:
+    """A scheduler of one's own for a role: a named class of diffusers with its defaults, or a copy of the saved one.
 
     Raises:
         LoadError: if diffusers has no such scheduler, or it has no such setting.
     """
     if name is None:
-        settings = {**pipeline.scheduler.config, **config}
-        name = type(pipeline.scheduler).__name__
+        settings = {**saved.config, **config}
+        name = type(saved).__name__
     else:
         settings = config
     scheduler_class = EXTENDED.get(name) or getattr(diffusers, name, None)

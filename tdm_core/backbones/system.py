@@ -43,6 +43,7 @@ class LoraSettings:
 @dataclass(frozen=True)
 class _Side:
     pipeline: Any
+    settings: SideSettings
     scheduler: Any
 
 
@@ -65,9 +66,10 @@ class System:
         self.device = torch.device(device)
         """Where the denoiser runs, whether or not it waits elsewhere."""
         self._offload = offload
-        self._teacher = _Side(pipeline, make_scheduler(pipeline, settings.scheduler, dict(settings.scheduler_config)))
+        self._saved_scheduler = pipeline.scheduler
+        self._teacher = _Side(pipeline, settings, self._scheduler(settings))
         self._student: _Side | None = None
-        self._active: _Side | None = None
+        self._active: tuple[_Side, float | None] | None = None
         self._encoded: OrderedDict[tuple[str, int | None, bool], tuple[dict[str, Tensor], float]] = OrderedDict()
         start_offload(pipeline, self.device, offload)
 
@@ -82,7 +84,7 @@ class System:
             LoadError: if it does not fit in full; the teacher is as it was before.
         """
         teacher, denoiser = self._teacher.pipeline, self.family.DENOISER
-        chosen = make_scheduler(teacher, settings.scheduler, dict(settings.scheduler_config))
+        scheduler = self._scheduler(settings)
         model = getattr(teacher, denoiser)
         layers = read_lora(file, model, prefix=denoiser, tensor_list=lora.tensor_list)
         alpha_in_file = any(layer.alpha is not None for layer in layers.values())
@@ -101,18 +103,28 @@ class System:
         else:
             add_lora(model, layers, strength=lora.strength)
         start_offload(pipeline, self.device, self._offload)
-        self._student = _Side(pipeline, chosen)
+        self._student = _Side(pipeline, settings, scheduler)
         self._active = None
 
-    def pipeline(self, *, student: bool) -> Any:
-        """The pipeline, made ready to run as one of the sides until the next call."""
+    def pipeline(self, *, student: bool, flow_shift: float | None = None) -> Any:
+        """The pipeline, made ready to run as one of the sides until the next call.
+
+        Args:
+            flow_shift: in the place of the one in the side's settings.
+        """
         side = self._student if student else self._teacher
         assert side is not None, "the student is loaded before it is asked for"
-        if side is not self._active:  # looking for the adapter's layers takes longer than a mini's step
-            side.pipeline.scheduler = side.scheduler
+        if (side, flow_shift) != self._active:  # looking for the adapter's layers takes longer than a mini's step
+            changed = flow_shift is not None
+            side.pipeline.scheduler = (
+                self._scheduler(side.settings, flow_shift=flow_shift) if changed else side.scheduler
+            )
             switch_role(getattr(side.pipeline, self.family.DENOISER), student=student)
-            self._active = side
+            self._active = (side, flow_shift)
         return side.pipeline
+
+    def _scheduler(self, settings: SideSettings, **changes: Any) -> Any:
+        return make_scheduler(self._saved_scheduler, settings.scheduler, {**settings.scheduler_config, **changes})
 
     def encode(self, prompts: Sequence[str], *, negative_prompt: str | None, max_sequence_length: int | None) -> Text:
         """Arguments of the stock pipeline for these prompts [B, ...], encoded once for all roles.

@@ -80,13 +80,10 @@ def this_machine(settings: Settings) -> Machine:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") / GB
     device, device_gb = "cpu", memory
     if settings.device != "cpu" and (any(Path("/dev").glob("nvidia[0-9]*")) or os.uname().sysname == "Darwin"):
-        import torch
+        from tdm_core.generation.engine import choose_device, free_gb
 
-        from tdm_core.generation.engine import choose_device
-
-        device = choose_device(settings.device).partition(":")[0]
-        if device == "cuda":
-            device_gb = torch.cuda.mem_get_info()[0] / GB
+        chosen = choose_device(settings.device)
+        device, device_gb = chosen.partition(":")[0], free_gb(chosen)
     cache = Path(constants.HF_HUB_CACHE)
     there = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
     return Machine(

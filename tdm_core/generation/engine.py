@@ -13,13 +13,15 @@ What is fair, and why it holds:
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tdm_core.errors import ConfigError, PresetError, SamplingError
 from tdm_core.generation.plan import Plan, make_plan
@@ -129,6 +131,8 @@ class Engine:
             torch.set_num_threads(self._threads)
         chosen = family(preset.family)
         device, offload = choose_device(self._device_name), self._offload or preset.offload
+        if offload == "none":
+            self._make_room(preset, device)
         with _device_errors():
             pipeline = load_pipeline(
                 chosen.Pipeline,
@@ -146,6 +150,14 @@ class Engine:
             system = System(chosen, pipeline, _side(preset.teacher), device=device, offload=offload)
         self._systems[preset.name] = system
         return system
+
+    def _make_room(self, preset: Preset, device: str) -> None:
+        """Let go of the other systems if the device has no room for this one beside them."""
+        if self._systems and (preset.memory_gb or 0) > free_gb(device):
+            # In turn: one of them may be running.
+            self._device.run(lambda _: self._systems.clear(), urgent=True)
+            self._warm.clear()
+            _empty_cache(device)
 
     def _make(self, run: _Run, emit: Emit) -> list[Sample]:
         emit(run.progress(0, 0.0))
@@ -177,7 +189,7 @@ class _Run:
 
     def make(self, emit: Emit) -> list[Sample]:
         """Text to pixels, timed and counted."""
-        pipeline = self.system.pipeline(student=self.student)
+        pipeline = self._pipeline()
         noise, generators = self._noise([request.seed for request in self.requests])
         watch = Watch(getattr(pipeline, self.system.family.DENOISER), synchronize=_synchronizer(self.system.device))
 
@@ -219,10 +231,13 @@ class _Run:
         """One step of the same shapes, untimed."""
         noise, generators = self._noise([0] * len(self.requests))
         latents = self._denoise(self._encode(), noise, generators, steps=1, on_step=lambda *_: None)
-        self.system.family.decode(self.system.pipeline(student=self.student), latents)
+        self.system.family.decode(self._pipeline(), latents)
 
     def progress(self, step: int, seconds: float, preview: np.ndarray | None = None) -> Progress:
         return Progress(step=step, steps=self.plan.steps, elapsed_seconds=seconds, preview=preview)
+
+    def _pipeline(self) -> Any:
+        return self.system.pipeline(student=self.student, flow_shift=self.plan.flow_shift)
 
     @property
     def _settings(self) -> TeacherSettings | StudentSettings:
@@ -240,7 +255,7 @@ class _Run:
     ) -> Tensor:
         from tdm_core.backbones.base import Run
 
-        pipeline = self.system.pipeline(student=self.student)
+        pipeline = self._pipeline()
         run = Run(
             noise=noise,
             steps=steps,
@@ -263,7 +278,7 @@ class _Run:
         """Start noise [B, ...], float32 on the CPU; each row depends on its seed alone.  And what drew it, to go on."""
         import torch
 
-        shape = self.system.family.latent_shape(self.system.pipeline(student=self.student), self._size)
+        shape = self.system.family.latent_shape(self._pipeline(), self._size)
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         return torch.stack([torch.randn(shape, generator=generator) for generator in generators]), generators
 
@@ -327,6 +342,23 @@ def choose_device(name: str) -> str:
     if not available[name.partition(":")[0]]:
         raise ConfigError(f"TDM_DEVICE: {name} is not available to torch {torch.__version__}; leave it at auto")
     return name
+
+
+def free_gb(device: str) -> float:
+    """Free memory of a device, in units of 10^9 bytes; of the main memory where the device has none of its own."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.mem_get_info(device)[0] / 1e9
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") / 1e9
+
+
+def _empty_cache(device: str) -> None:
+    import torch
+
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
 
 
 def _synchronizer(device: torch.device) -> Callable[[], None]:

@@ -15,9 +15,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tdm_core.errors import LoadError
+from tdm_core.errors import LoadError, RequestError
 from tdm_core.generation.presets import Preset
 from tdm_core.generation.sample import Grid, Role, SampleRequest
+
+FLOW_SHIFT = "flow_shift"
+"""The setting of a flow model's DPM-Solver that a request may change."""
 
 TIMESTEPS = 1000
 """In which every system of the presets counts its training."""
@@ -43,6 +46,8 @@ class Plan:
     """Times, noisiest first, without the final 0; ``None`` leaves them to the scheduler.  A flow model's sigmas;
     ``(timestep + 1) / 1000`` of the others."""
     trained: bool
+    flow_shift: float | None = None
+    """``None`` leaves it to the preset."""
 
     @property
     def guided(self) -> bool:
@@ -59,10 +64,13 @@ def make_plan(preset: Preset, request: SampleRequest) -> Plan:
 
     Raises:
         LoadError: if the student's LoRA cannot be read and its time nodes are wanted.
+        RequestError: if a flow shift is asked for and the preset's scheduler has none.
     """
     settings = preset.student if request.role is Role.STUDENT else preset.teacher
     default_steps = preset.teacher.steps if request.role is Role.TEACHER else preset.student.steps
     steps = request.steps or default_steps
+    if request.flow_shift is not None and FLOW_SHIFT not in settings.scheduler_config:
+        raise RequestError(f"{preset.name} has no flow shift to choose: leave it out.")
     grid = request.grid or Grid(settings.grid)
     grids = student_grids(preset) if Grid.STUDENT in (grid, Grid(settings.grid)) else StudentGrids()
     guidance_scale = settings.guidance_scale if request.guidance_scale is None else request.guidance_scale
@@ -72,6 +80,7 @@ def make_plan(preset: Preset, request: SampleRequest) -> Plan:
         steps=steps,
         guidance_scale=guidance_scale,
         sigmas=_sigmas(grid, steps, grids),
+        flow_shift=request.flow_shift,
         trained=request.role is not Role.STUDENT or steps in grids.trained_steps | {preset.student.steps},
     )
 

@@ -21,6 +21,7 @@ MAX_PROMPT_CHARACTERS = 500
 MAX_SEED = 2**32 - 1
 MAX_STEPS = 100
 MAX_GUIDANCE_SCALE = 30.0
+MAX_FLOW_SHIFT = 6.0
 
 MediaKind = Literal["image", "video"]
 
@@ -61,6 +62,8 @@ class SampleRequest:
     guidance_scale: float | None = None
     """1.0 means none."""
     grid: Grid | None = None
+    flow_shift: float | None = None
+    """How far a flow model's scheduler moves its steps towards noise; only for presets whose scheduler has it."""
 
     def __post_init__(self) -> None:
         check_prompt(self.prompt)
@@ -69,6 +72,8 @@ class SampleRequest:
             check_steps(self.steps)
         if self.guidance_scale is not None:
             check_guidance_scale(self.guidance_scale)
+        if self.flow_shift is not None:
+            check_flow_shift(self.flow_shift)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -147,6 +152,11 @@ def check_guidance_scale(guidance_scale: float) -> None:
         raise RequestError(
             f"The guidance scale is {guidance_scale}; it must lie between 1 (none) and {MAX_GUIDANCE_SCALE:g}."
         )
+
+
+def check_flow_shift(flow_shift: float) -> None:
+    if not (math.isfinite(flow_shift) and 1.0 <= flow_shift <= MAX_FLOW_SHIFT):
+        raise RequestError(f"The flow shift is {flow_shift}; it must lie between 1 (none) and {MAX_FLOW_SHIFT:g}.")
 
 
 def _is_integer(value: object) -> bool:

@@ -216,12 +216,12 @@ def test_network_that_is_not_there_is_named(monkeypatch):
 
 
 def test_unknown_scheduler_is_refused(pipeline):
-    assert "no such class" in refusal(lambda: make_scheduler(pipeline, "MagicScheduler", {}))
-    assert "no such class" in refusal(lambda: make_scheduler(pipeline, "StableDiffusion3Pipeline", {}))
+    assert "no such class" in refusal(lambda: make_scheduler(pipeline.scheduler, "MagicScheduler", {}))
+    assert "no such class" in refusal(lambda: make_scheduler(pipeline.scheduler, "StableDiffusion3Pipeline", {}))
 
 
 def test_scheduler_of_a_role_is_its_own(pipeline):
-    own = make_scheduler(pipeline, None, {"shift": 3.0})
+    own = make_scheduler(pipeline.scheduler, None, {"shift": 3.0})
     assert (own.config.shift, pipeline.scheduler.config.shift) == (3.0, 1.0)
 
 

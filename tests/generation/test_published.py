@@ -12,6 +12,7 @@ from diffusers import DiffusionPipeline
 from torch.testing import assert_close
 
 from tdm_core.backbones.base import family
+from tdm_core.errors import TDMError
 from tdm_core.generation.engine import Engine
 from tdm_core.generation.media import encode
 from tdm_core.generation.plan import make_plan
@@ -143,3 +144,67 @@ def test_teachers_latents_are_those_of_the_card(system, made):
 def test_presets_with_one_teacher_say_the_same_of_it():
     for name, each in SYSTEMS.items():
         assert PRESETS[name].teacher == PRESETS[TEACHERS[each.base, id(each.teacher)]].teacher, name
+
+
+def refusal(preset, role=Role.STUDENT, **request):
+    """What the engine says of a preset that is wrong, in at most two lines."""
+    engine = Engine({preset.name: preset}, device="cpu", threads=1)
+    with pytest.raises(TDMError) as caught:
+        finish(engine.sample(SampleRequest(preset=preset.name, role=role, prompt=PROMPT, seed=SEED, **request)))
+    assert len(str(caught.value).splitlines()) <= 2
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("system", ["tdm-cogvideox-2b"], indirect=True)
+def test_video_that_the_base_cannot_make_is_refused(system):
+    _, preset, _, _ = system
+    assert "up to 9 frames, one more than a multiple of 4" in refusal(replace(preset, frames=13))
+    assert "one more than a multiple of 4" in refusal(replace(preset, frames=8))
+    assert "multiples of 16 px only" in refusal(replace(preset, width=72))
+
+
+@pytest.mark.parametrize("system", ["tdm-sd3"], indirect=True)
+def test_mistakes_in_a_preset_are_refused_with_the_cure(system, tmp_path):
+    _, preset, _, _ = system
+    student, teacher = preset.student, preset.teacher
+    wrong = replace(teacher, scheduler="MagicScheduler")
+    assert "no such class" in refusal(replace(preset, teacher=wrong), Role.TEACHER)
+    wrong = replace(teacher, scheduler_config={"flow_shfit": 3.0})
+    assert "has no setting 'flow_shfit'" in refusal(replace(preset, teacher=wrong), Role.TEACHER)
+    assert "takes no 'eta'" in refusal(replace(preset, student=replace(student, options={"eta": 1.0})))
+    assert "64x60 px: this base makes multiples of 16" in refusal(replace(preset, height=60))
+    assert "has no flow shift" in refusal(
+        replace(preset, student=replace(student, scheduler_config={})), flow_shift=2.0
+    )
+    missing = replace(student, lora=str(tmp_path / "nowhere"), made_here=True, file=None)
+    assert "Distil one" in refusal(replace(preset, student=missing))
+
+
+@pytest.mark.parametrize("system", ["tdm-sd3"], indirect=True)
+def test_flow_shift_of_a_request_goes_before_the_presets(system):
+    _, preset, _, _ = system
+    other = replace(preset.student, scheduler_config={**preset.student.scheduler_config, "flow_shift": 2.0})
+    asked = SampleRequest(preset=preset.name, role=Role.STUDENT, prompt=PROMPT, seed=SEED)
+    engine, changed = (
+        Engine({preset.name: each}, device="cpu", threads=1) for each in (preset, replace(preset, student=other))
+    )
+    own, shifted, back = (
+        finish(engine.sample(request)).media for request in (asked, replace(asked, flow_shift=2.0), asked)
+    )
+    assert np.array_equal(own, back) and not np.array_equal(own, shifted)
+    assert np.array_equal(shifted, finish(changed.sample(asked)).media)
+
+
+@pytest.mark.parametrize("system", ["tdm-dreamshaper-7"], indirect=True)
+def test_other_systems_leave_memory_when_one_needs_their_room(system, monkeypatch):
+    _, preset, _, _ = system
+    engine = Engine({name: replace(preset, name=name) for name in ("one", "two")}, device="cpu", threads=1)
+
+    def run(name):
+        finish(engine.sample(SampleRequest(preset=name, role=Role.TEACHER, prompt=PROMPT, seed=SEED, steps=1)))
+        return set(engine._systems)
+
+    monkeypatch.setattr("tdm_core.generation.engine.free_gb", lambda _: 1.0)
+    assert (run("one"), run("two"), run("one")) == ({"one"}, {"two"}, {"one"})
+    monkeypatch.setattr("tdm_core.generation.engine.free_gb", lambda _: 100.0)
+    assert run("two") == {"one", "two"}
