@@ -11,7 +11,10 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 BROUGHT_BY_THE_PLATFORM = {"spaces", "ray"}  # imported only where a Space or a cluster has them
-IMPORTED_BY_OTHERS = {"accelerate", "psycopg"}  # diffusers loads weights by the one, SQLAlchemy speaks by the other
+IMPORTED_BY_OTHERS = {
+    "psycopg",
+    "tensorboardx",
+}  # SQLAlchemy speaks by the one, accelerate's tracker writes by the other
 
 
 def lines(name):

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
@@ -29,18 +29,22 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from tdm_core.backbones import sd3_training
 from tdm_core.backbones.base import family, load_pipeline
+from tdm_core.backbones.shapes import network_shape
 from tdm_core.backbones.stock_training import StockTraining, training_class
-from tdm_core.errors import ConfigError, TDMError
+from tdm_core.backbones.trainable import Conditioning
+from tdm_core.errors import ConfigError, LoadError, TDMError
 from tdm_core.scenes.grammar import caption
 from tdm_core.scenes.sampling import sample_scene
 from tdm_core.scenes.suite import held_out
 from tdm_core.training.config import DistillConfig
-from tdm_core.training.distillation import distil
+from tdm_core.training.distillation import Previews, distil, sheet
 from tdm_core.training.estimate import estimate
 from tdm_core.training.export import Provenance, export_student
-from tdm_core.training.prompts import digest, draw_from_list, read_prompts
+from tdm_core.training.processes import Processes
+from tdm_core.training.prompts import digest, read_prompts, text_from_cache
+from tdm_core.training.push import open_repository, push
+from tdm_core.training.tracking import Tracker, tracking
 from tdm_core.training.trainer import StepReport, Trainer
 
 QUIET_SECONDS = 30
@@ -65,30 +69,97 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _distil(arguments: Sequence[str] | None) -> int:
     options = _parse(arguments)
     config = DistillConfig.read(options.config, options.set)
-    print(json.dumps({**config.tables(), "hash": config.hash}, indent=1))
     if options.dry_run:
-        print(json.dumps(asdict(estimate(config, sd3_training.network_shape(config.base.path))), indent=1))
+        announce(config)
         return 0
     torch.set_num_threads(config.run.threads)
+    processes = Processes.launched(cpu=config.run.device == "cpu" or not torch.cuda.is_available())
+    if processes.is_main:
+        announce(config, must_estimate=False)
+        if options.push:
+            open_repository(options.push)  # a missing token is told before the training, not after it
+    trainer, told, finished = _train(config, processes, options)
+    if processes.is_main and finished:
+        path = export(config, trainer, told)
+        print(f"wrote {path} after {trainer.step} iterations, {trainer.seconds / 60:.1f} minutes")
+        if options.push:
+            print(f"pushed to {push(config.export.folder, options.push)}")
+    processes.leave()
+    if not finished:
+        return _fail(f"stopped after step {trainer.step}, which is saved.\nContinue with --resume.", 1)
+    return 0
+
+
+def announce(config: DistillConfig, *, must_estimate: bool = True) -> None:
+    """Print the resolved recipe, and what it will need."""
+    print(json.dumps({**config.tables(), "hash": config.hash}, indent=1))
+    try:
+        print(
+            json.dumps(
+                asdict(estimate(config, network_shape(config.base.path, getattr(torch, config.base.dtype)))), indent=1
+            ),
+            flush=True,
+        )
+    except LoadError:
+        if must_estimate:
+            raise
+
+
+def export(config: DistillConfig, trainer: Trainer, told: Conditioning | None) -> Path:
+    """The student with samples of its preview prompts, whose conditioning is ``told``."""
+    samples = Image.fromarray(sheet(Previews(config, trainer, told).draw())) if told else None
+    return export_student(config, trainer.backbone, trainer.ema, provenance(trainer, config), samples=samples)
+
+
+def _train(
+    config: DistillConfig, processes: Processes, options: argparse.Namespace
+) -> tuple[Trainer, Conditioning | None, bool]:
+    """The trainer where it ended, the preview prompts' conditioning, and whether the last iteration was reached."""
     prompts = load_prompts(config)
     backbone = load_backbone(config)
-    trainer = Trainer(config, backbone, draw_from_list(backbone, prompts))
-    with _progress(config.optimiser.iterations) as report, _stop_signals() as stop:
+    if config.run.gradient_checkpointing:
+        backbone.roles.checkpoint_gradients()
+    with processes.main_first():
+        text = text_from_cache(
+            backbone,
+            prompts,
+            previews=config.run.preview_prompts,
+            root=config.run.text_cache,
+            about=asdict(config.base),
+        )
+    trainer = Trainer(config, backbone, text.draw, uncond=text.uncond, processes=processes)
+    with ExitStack() as stack:
+        stop = stack.enter_context(_stop_signals())
+        tracker = Tracker()
+        progress: Callable[[StepReport], None] = ignore
+        if processes.is_main:
+            tracker = stack.enter_context(tracking(config))
+            progress = stack.enter_context(_progress(config.optimiser.iterations))
+
+        def report(row: StepReport) -> None:
+            tracker.log(row)
+            progress(row)
+
+        def show(step: int, pictures: np.ndarray) -> None:
+            save_grid(config.run.folder / "previews" / f"step-{step:06d}.png", pictures)
+            tracker.show(step, pictures)
+
         finished = distil(
             config,
             trainer,
             prompts_digest=digest(prompts),
+            told=text.previews,
             resume=options.resume,
             allow_change=options.allow_change,
             report=report,
-            show=lambda step, pictures: save_grid(config.run.folder / "previews" / f"step-{step:06d}.png", pictures),
+            show=show,
             stop=stop,
         )
-    if not finished:
-        return _fail(f"stopped after step {trainer.step}, which is saved.\nContinue with --resume.", 1)
-    path = export_student(config, backbone, trainer.ema, trainer.nodes, provenance(trainer, config, len(prompts)))
-    print(f"wrote {path} after {trainer.step} iterations, {trainer.seconds / 60:.1f} minutes")
-    return 0
+    return trainer, text.previews, finished
+
+
+def ignore(row: StepReport) -> None:
+    """What the other processes report."""
 
 
 @contextmanager
@@ -173,13 +244,11 @@ def load_backbone(config: DistillConfig) -> StockTraining:
 
 def save_grid(path: Path, pictures: np.ndarray) -> None:
     """Pictures uint8 [rows, columns, H, W, 3] as one PNG."""
-    rows, columns, height, width, _ = pictures.shape
-    sheet = pictures.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet).save(path)
+    Image.fromarray(sheet(pictures)).save(path)
 
 
-def provenance(trainer: Trainer, config: DistillConfig, num_prompts: int) -> Provenance:
+def provenance(trainer: Trainer, config: DistillConfig) -> Provenance:
     """Where and how long a student was trained, without names of machines or paths."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     device = trainer.backbone.device
@@ -192,7 +261,7 @@ def provenance(trainer: Trainer, config: DistillConfig, num_prompts: int) -> Pro
         minutes=trainer.seconds / 60,
         machine=machine,
         commit=commit.stdout.strip() or "unknown",
-        num_prompts=num_prompts,
+        num_prompts=len(load_prompts(config)),
     )
 
 
@@ -203,6 +272,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
     parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint, if there is one")
     parser.add_argument("--allow-change", action="store_true", help="resume although the recipe has changed")
+    parser.add_argument("--push", metavar="REPO", help="upload the finished student to this repository of the Hub")
     return parser.parse_args(arguments)
 
 

@@ -66,10 +66,20 @@ class LoraRoles:
                 parameter.requires_grad_(True)
         self._switch(NetworkRole.TEACHER)
 
+    def checkpoint_gradients(self) -> None:
+        """From now on compute activations again in backwards instead of keeping them."""
+        self.network.enable_gradient_checkpointing()  # type: ignore[operator]
+
     @property
     def num_layers(self) -> int:
         """How many layers carry adapters; what a loaded file must match."""
         return len(self._layers)
+
+    @property
+    def base_dtype(self) -> torch.dtype:
+        """In which the frozen weights are held."""
+        weight: Tensor = self._layers[0].get_base_layer().weight
+        return weight.dtype
 
     @property
     def current(self) -> NetworkRole:
@@ -94,7 +104,7 @@ class LoraRoles:
         """
         bases = [layer.get_base_layer().weight for layer in self._layers]
         if any(weight.dtype != torch.float32 for weight in bases):
-            with self.active(role):
+            with torch.no_grad(), self.active(role):
                 yield
             return
         originals, before = [weight.data for weight in bases], self._current

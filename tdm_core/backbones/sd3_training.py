@@ -7,18 +7,12 @@ must be sampled with ``shift=1`` on them (``FlowMatchEulerDiscreteScheduler`` sh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
-
-import torch
-from diffusers import SD3Transformer2DModel
-from torch import nn
 
 from tdm_core.backbones import sd3
 from tdm_core.backbones.stock_training import StockTraining
 from tdm_core.diffusion.noise import NoiseProcess, flow_matching
 from tdm_core.diffusion.prediction import PredictionType
-from tdm_core.errors import LoadError
 
 T5_PARTS = ("text_encoder_3", "tokenizer_3")
 
@@ -58,19 +52,3 @@ picture = pipe(
 
 
 Training = SD3Training
-
-
-def network_shape(base: str) -> nn.Module:
-    """The base's network without weights, on the meta device, from its configuration file.
-
-    Raises:
-        LoadError: if the base is not a folder with a transformer.
-    """
-    try:
-        config = SD3Transformer2DModel.load_config(Path(base) / "transformer", local_files_only=True)
-    except OSError:
-        raise LoadError(
-            f"{base}: has no transformer/config.json on this machine, so nothing can be estimated"
-        ) from None
-    with torch.device("meta"):
-        return SD3Transformer2DModel.from_config(config)

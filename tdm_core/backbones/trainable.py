@@ -5,6 +5,7 @@ One file per family keeps this promise (``sd3_training.py``); the trainer knows 
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,16 @@ class TrainableBackbone(Protocol):
         """Python that samples the student with stock diffusers, for its card; ``about`` is its file's metadata."""
 
 
+def free_text_encoders(backbone: TrainableBackbone) -> None:
+    """Let go of the pipeline's text encoders, which ``encode`` needs and training does not."""
+    for name in backbone.pipeline.components:
+        if name.startswith("text_encoder"):
+            setattr(backbone.pipeline, name, None)
+    gc.collect()
+    if backbone.device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 def denoiser(
     backbone: TrainableBackbone,
     role: NetworkRole,
@@ -91,15 +102,20 @@ def denoiser(
     Given fewer rows than ``conditioning`` has, it takes the first.
     """
 
+    def network_output(x_t: Tensor, t: Tensor, told: Conditioning) -> Tensor:
+        # LoRA weights are float32 whatever the base is; beside a base in half precision, products are computed in that.
+        dtype = backbone.roles.base_dtype
+        with torch.autocast(x_t.device.type, dtype=dtype, enabled=dtype != torch.float32):
+            return backbone.network_output(role, x_t, t, told)
+
     def denoise(x_t: Tensor, t: Tensor) -> Prediction:
         told = conditioning.rows(slice(0, len(x_t)))
         if uncond is None or guidance_scale == 1.0:
-            output = backbone.network_output(role, x_t, t, told)
+            output = network_output(x_t, t, told)
         else:
             both = Conditioning.join([uncond.repeat(len(x_t)), told])
-            pair = backbone.network_output(role, torch.cat([x_t, x_t]), torch.cat([t, t]), both)
-            without, given = pair.chunk(2)
+            without, given = network_output(torch.cat([x_t, x_t]), torch.cat([t, t]), both).chunk(2)
             output = guide(given, without, guidance_scale)
-        return predict(backbone.prediction_type, output, x_t, t, backbone.process)
+        return predict(backbone.prediction_type, output.float(), x_t, t, backbone.process)
 
     return denoise

@@ -6,7 +6,7 @@ for every mini).  Time runs down the nodes, 1 = t_K > ... > t_0 = 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -47,12 +47,19 @@ def time_nodes(num_steps: int, shift: float = 1.0) -> Tensor:
     return shift * t / (1 + (shift - 1) * t)
 
 
-def move(prediction: Prediction, s: Tensor, process: NoiseProcess) -> Tensor:
+def move(
+    prediction: Prediction, s: Tensor, process: NoiseProcess, *, eta: float = 1.0, fresh: Tensor | None = None
+) -> Tensor:
     """States [B, ...] at times s [B], on the straight way that ``prediction`` describes.
 
-    ``x_s = alpha_s x0 + sigma_s noise``: DDIM for VP, Euler for flow matching.
+    ``x_s = alpha_s x0 + sigma_s (eta noise + sqrt(1 - eta^2) fresh)``: DDIM for VP and Euler for flow matching at
+    eta = 1; below, part of the noise is fresh (standard normal, like x0).
+
+    Source: the stochastic step of TDM-derived training (Video-BLADE, eta = 0.9); sampling stays at eta = 1.
     """
     x0, noise = prediction
+    if fresh is not None:
+        noise = eta * noise + (1 - eta**2) ** 0.5 * fresh
     return expand(process.alpha(s), x0) * x0 + expand(process.sigma(s), x0) * noise
 
 
@@ -67,11 +74,20 @@ def roll_out(denoise: Denoise, noise: Tensor, nodes: Tensor, process: NoiseProce
 
 
 @torch.no_grad()
-def roll_to(denoise: Denoise, noise: Tensor, exits: Tensor, nodes: Tensor, process: NoiseProcess) -> Tensor:
+def roll_to(
+    denoise: Denoise,
+    noise: Tensor,
+    exits: Tensor,
+    nodes: Tensor,
+    process: NoiseProcess,
+    *,
+    eta: float = 1.0,
+    fresh: Sequence[Tensor] = (),
+) -> Tensor:
     """The states [B, ...] from which each row takes its exit step (0 = the first, noisiest one).
 
     ``exits`` [B] lies on the CPU and never rises, so the rows that still move are always the first ones and no network
-    call is spent on a row that has arrived.
+    call is spent on a row that has arrived.  ``eta`` and ``fresh``, one tensor [B, ...] for each step, as in `move`.
 
     Raises:
         ValueError: if ``exits`` rises.
@@ -82,7 +98,8 @@ def roll_to(denoise: Denoise, noise: Tensor, exits: Tensor, nodes: Tensor, proce
     for index in range(int(exits.max())):
         rows = int((exits > index).sum())
         prediction = denoise(x[:rows], nodes[index].expand(rows))
-        x[:rows] = move(prediction, nodes[index + 1].expand(rows), process)
+        drawn = fresh[index][:rows] if fresh else None
+        x[:rows] = move(prediction, nodes[index + 1].expand(rows), process, eta=eta, fresh=drawn)
     return x
 
 

@@ -2,7 +2,7 @@
 
 A checkpoint is a folder ``step-000123`` with ``state.pt`` (tensors: weights of student and fake, both optimisers, EMA,
 generators) and ``about.json`` (what it belongs to).  It is written beside its place and renamed when complete, so a
-killed process leaves the checkpoint before it.
+killed process leaves the checkpoint before it.  All processes of a run have equal states, so the main one's serves all.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from tdm_core.errors import TrainingError
@@ -24,18 +25,33 @@ STATE, ABOUT = "state.pt", "about.json"
 
 
 def save(folder: Path, state: Mapping[str, Any], about: Mapping[str, Any], *, keep: int) -> Path:
-    """Write the checkpoint of ``state["step"]`` under ``folder``, then drop all but the ``keep`` newest."""
+    """Write the checkpoint of ``state["step"]`` under ``folder``, then drop all but the ``keep`` newest.
+
+    Raises:
+        TrainingError: if it cannot be written; the checkpoints before it are untouched.
+    """
     target = folder / f"step-{state['step']:06d}"
     draft = folder / f".draft-{target.name}"
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    with (draft / STATE).open("wb") as file:
-        torch.save({**state, "random": _random_states()}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    (draft / ABOUT).write_text(json.dumps({"step": state["step"], **about}, indent=1) + "\n")
-    shutil.rmtree(target, ignore_errors=True)
-    draft.rename(target)
+    try:
+        draft.mkdir(parents=True)
+        with (draft / STATE).open("wb") as file:
+            torch.save({**state, "random": _random_states()}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        with (draft / ABOUT).open("w", encoding="utf-8") as file:
+            file.write(json.dumps({"step": state["step"], **about}, indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        shutil.rmtree(target, ignore_errors=True)
+        draft.rename(target)
+    except (OSError, RuntimeError) as error:  # on a full disk torch's writer raises the latter
+        shutil.rmtree(draft, ignore_errors=True)
+        reason = next(iter(str(getattr(error, "strerror", None) or error).splitlines()), "")[:100]
+        raise TrainingError(
+            f"{target}: cannot be saved: {reason}\n"
+            "Make room and continue with --resume: the checkpoint before it is whole."
+        ) from error
     for old in complete(folder)[:-keep]:
         shutil.rmtree(old)
     return target
@@ -58,12 +74,14 @@ def load(path: Path, about: Mapping[str, Any], *, allow_other: bool) -> dict[str
     except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)[:100]
         raise TrainingError(f"{path}: cannot be read: {reason}\nDelete it to resume from the one before.") from error
-    differing = [key for key, value in about.items() if stored.get(key) != value]
+    stored.pop("step", None)
+    differing = [key for key in {**about, **stored} if stored.get(key) != about.get(key)]
     if differing and not allow_other:
-        key = differing[0]
+        key, others = differing[0], len(differing) - 1
         raise TrainingError(
-            f"{path}: made with {key} {stored.get(key)!r}, now {about[key]!r}.\n"
-            "Resume with the recipe it was made with, or pass --allow-change to continue with the new one."
+            f"{path}: made with {key} {stored.get(key)!r}, now {about.get(key)!r}"
+            f"{f', and {others} more changes' * (others > 0)}.\n"
+            "Resume as it was made, or pass --allow-change to continue with the change."
         )
     _set_random_states(state.pop("random"))
     return state
@@ -75,6 +93,7 @@ def _random_states() -> dict[str, Any]:
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "python": list(random.getstate()),
+        "numpy": [entry.tolist() if isinstance(entry, np.ndarray) else entry for entry in np.random.get_state()],
     }
 
 
@@ -84,3 +103,4 @@ def _set_random_states(states: Mapping[str, Any]) -> None:
         torch.cuda.set_rng_state_all(states["cuda"])
     version, internal, gauss = states["python"]
     random.setstate((version, tuple(internal), gauss))
+    np.random.set_state(tuple(states["numpy"]))

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
+
+import torch
+from torch import Tensor
 
 from tdm_core.diffusion.trajectory import time_nodes
 from tdm_core.toml_config import from_toml
@@ -57,12 +61,41 @@ class TrajectoryConfig:
     steps: int = 4
     shift: float = 1.0
     """Time shift of the nodes towards noise; 1.0 is the paper's uniform grid."""
+    nodes: tuple[float, ...] = ()
+    """The grid of ``steps`` itself, noisiest first, without the final 0, in time 0-1, in the shifted one's place: the
+    timesteps 999, 856, 665, 399 of 1000 are ``[1.0, 0.857, 0.666, 0.4]``."""
+    also_steps: tuple[int, ...] = ()
+    """Further numbers of steps: each iteration draws one of all (TDM-unify, without its K input)."""
     exits: Literal["stratified", "drawn"] = "stratified"
     """Which step each row trains: all steps in every batch, or one step drawn per iteration."""
+    eta: float = 1.0
+    """Share of its own noise that the student keeps at a landing while it is trained; the rest is drawn anew."""
 
     def __post_init__(self) -> None:
         _require(1 <= self.steps <= 16, f"trajectory.steps must lie in 1-16, got {self.steps}")
+        _require(
+            all(1 <= steps <= 16 and steps != self.steps for steps in self.also_steps)
+            and len(set(self.also_steps)) == len(self.also_steps),
+            f"trajectory.also_steps must be numbers in 1-16, each once and not {self.steps}, got {self.also_steps}",
+        )
         _require(self.shift > 0, f"trajectory.shift must be positive, got {self.shift}")
+        _require(0 <= self.eta <= 1, f"trajectory.eta must lie in 0-1, got {self.eta}")
+        if self.nodes:
+            _require(
+                len(self.nodes) == self.steps,
+                f"trajectory.nodes: {self.steps} steps need {self.steps} numbers, got {len(self.nodes)}",
+            )
+            falling = all(earlier > later for earlier, later in pairwise((*self.nodes, 0.0)))
+            _require(
+                falling and self.nodes[0] <= 1,
+                f"trajectory.nodes must fall from at most 1 to above 0, got {self.nodes}",
+            )
+
+    def grids(self) -> dict[int, Tensor]:
+        """The K + 1 times of each trained number of steps K, from noise down to 0, float64; the main K first."""
+        own = torch.tensor([*self.nodes, 0.0], dtype=torch.float64) if self.nodes else None
+        grids = {steps: time_nodes(steps, self.shift) for steps in (self.steps, *self.also_steps)}
+        return grids if own is None else grids | {self.steps: own}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,30 +114,61 @@ class LoraConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TimesConfig:
+    """The law of one loss's query times, cut to the interval (``diffusion/times.py``)."""
+
+    law: Literal["uniform", "logit_normal", "unshifted"] = "uniform"
+    mean: float = 0.0
+    std: float = 1.0
+    """Both of the logit-normal law."""
+
+    def __post_init__(self) -> None:
+        _require(self.std > 0, f"times: std must be positive, got {self.std}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig:
     """The TDM objective (``diffusion/objectives/tdm.py``)."""
 
     guidance_scale: float = 3.0
     """Of the teacher; it is baked into the student, which samples without guidance."""
-    interval: Literal["segment", "to_noise"] = "segment"
+    guidance: Literal["joint", "decoupled"] = "joint"
+    """One loss towards the guided teacher, or one for its KL part and one for its guidance part."""
+    guidance_part_weight: float = 1.0
+    """Of the guidance part's loss, where it is decoupled."""
+    interval: Literal["separate", "reverse"] = "separate"
     """Renoise a landing inside its own segment, or anywhere up to pure noise."""
     margin: float = 0.03
     latest: float = 0.98
-    fake_target: Literal["unbiased", "published"] = "unbiased"
-    fake_largest_weight: float = 11.0
-    """Cap of ``1 / alpha^2`` for the unbiased target."""
+    """Query times keep these distances from the landing and from pure noise."""
+    student_times: TimesConfig = field(default_factory=TimesConfig)
+    fake_times: TimesConfig = field(default_factory=TimesConfig)
+    fake_target: Literal["ambient", "x0", "x0_importance"] = "ambient"
+    """The unbiased score of the landings; the published student's x0; the same with its tempered importance weight."""
+    ambient_largest_weight: float = 11.0
+    """Cap of ``1 / alpha^2``, for the ambient target."""
+    snr_weight: Literal["min_snr", "native", "none"] = "min_snr"
+    """Of the squared error, for the x0 targets."""
     snr_cap: float = 5.0
-    """Cap of the SNR weight for the published target."""
-    student_loss: Literal["pseudo_huber", "squared"] = "pseudo_huber"
+    """Of the min_snr weight."""
+    teacher_weight: float = 0.0
+    """Of the regulariser that ties the fake score to the teacher (0.02 in TDM-R1); costs a forward unless 0."""
+    student_point: Literal["x0", "landing"] = "x0"
+    """What the student's loss moves: its x0, as public codes do, or its landing, as the paper writes it."""
+    student_loss: Literal["pseudo_huber", "pseudo_huber_elementwise", "squared"] = "pseudo_huber"
     huber_c: float = 0.00054
-    """Times sqrt(number of latent values)."""
+    """Times sqrt(number of latent values), or as it is (0.001 in the published script) for the elementwise form."""
     normaliser_floor: float = 0.05
     """Divide by the mean distance to the teacher, at least this; 0 leaves the normaliser out."""
 
     def __post_init__(self) -> None:
         _require(self.guidance_scale >= 1, f"objective.guidance_scale must be at least 1, got {self.guidance_scale}")
         _require(0 < self.margin < self.latest <= 1, "objective needs 0 < margin < latest <= 1")
-        _require(self.snr_cap > 0 and self.fake_largest_weight > 0, "objective: weights must be positive")
+        _require(self.snr_cap > 0 and self.ambient_largest_weight > 0, "objective: weights must be positive")
+        _require(
+            min(self.guidance_part_weight, self.teacher_weight, self.normaliser_floor) >= 0 and self.huber_c > 0,
+            "objective: weights and floors must not be negative, and huber_c must be positive",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +177,7 @@ class OptimiserConfig:
 
     iterations: int
     batch_size: int = 32
+    """Rows of one update, over all processes and micro-batches."""
     student_lr: float = 5e-4
     fake_lr: float = 1e-3
     betas: tuple[float, float] = (0.0, 0.95)
@@ -138,11 +203,20 @@ class OptimiserConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Where and how a run works; nothing here changes the student."""
+    """Where and how a run works; nothing here changes the student, but for rounding."""
 
     folder: Path
     threads: int = 2
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    micro_batch: int = 0
+    """Rows that go through the network at once, per process; 0: all.  Smaller saves memory and costs one forward more
+    a row, since the student's graph is not kept from the critic's update to its own."""
+    gradient_checkpointing: bool = False
+    """Save memory by computing activations again in the backward."""
+    text_cache: Path = Path("runs/text")
+    """Prompts are encoded once into this folder; then the text encoders leave memory."""
+    tracker: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"
+    """Who else is told of the log's rows and of the previews."""
     checkpoint_minutes: float = 5.0
     keep_checkpoints: int = 2
     preview_every: int = 100
@@ -153,6 +227,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _require(self.threads >= 1, f"run.threads must be at least 1, got {self.threads}")
+        _require(self.micro_batch >= 0, f"run.micro_batch must not be negative, got {self.micro_batch}")
         _require(self.keep_checkpoints >= 1, f"run.keep_checkpoints must be at least 1, got {self.keep_checkpoints}")
         _require(self.preview_every >= 0, f"run.preview_every must not be negative, got {self.preview_every}")
 
@@ -181,12 +256,13 @@ class DistillConfig:
     export: ExportConfig
 
     def __post_init__(self) -> None:
-        nodes = time_nodes(self.trajectory.steps, self.trajectory.shift).clamp(max=self.objective.latest)
-        shortest = float(-nodes.diff().max())
-        _require(
-            self.objective.margin < shortest,
-            f"objective.margin {self.objective.margin} leaves nothing of the shortest segment ({shortest:.3f})",
-        )
+        for steps, nodes in self.trajectory.grids().items():
+            shortest = float(-nodes.clamp(max=self.objective.latest).diff().max())
+            _require(
+                self.objective.margin < shortest,
+                f"objective.margin {self.objective.margin} leaves nothing of the shortest of {steps} segments "
+                f"({shortest:.3f})",
+            )
 
     @classmethod
     def read(cls, path: Path, overrides: Sequence[str] = ()) -> DistillConfig:
@@ -202,8 +278,23 @@ class DistillConfig:
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
         return plain
 
+    def made_of(self) -> dict[str, Any]:
+        """All that changes the student, one entry a key: ``{"optimiser.student_lr": 5e-4, ...}``."""
+        return dict(_flat({key: value for key, value in self.tables().items() if key not in NOT_THE_STUDENTS}))
+
     @property
     def hash(self) -> str:
         """Twelve hexadecimal digits that differ whenever the student would."""
-        tables = {key: value for key, value in self.tables().items() if key not in ("title", "run", "export")}
-        return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(self.made_of(), sort_keys=True).encode()).hexdigest()[:12]
+
+
+NOT_THE_STUDENTS = ("title", "run", "export")
+"""What may change without changing the student."""
+
+
+def _flat(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tables.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from tdm_core.backbones.adapters import NetworkRole
-from tdm_core.backbones.trainable import TrainableBackbone, denoiser
+from tdm_core.backbones.trainable import Conditioning, TrainableBackbone, denoiser
 from tdm_core.diffusion.trajectory import Denoise, roll_out, time_nodes
 from tdm_core.errors import TrainingError
 from tdm_core.training import checkpoint
@@ -36,6 +38,7 @@ def distil(
     trainer: Trainer,
     *,
     prompts_digest: str,
+    told: Conditioning | None = None,
     resume: bool = False,
     allow_change: bool = False,
     report: Callable[[StepReport], None] = lambda row: None,
@@ -46,6 +49,7 @@ def distil(
 
     Args:
         prompts_digest: of the prompts; a checkpoint made with others is refused.
+        told: conditioning of the preview prompts, encoded here if it is not given.
         resume: continue from the newest checkpoint, if there is one.
         allow_change: continue from a checkpoint of another recipe.
         report: is told of every iteration.
@@ -59,8 +63,8 @@ def distil(
     Raises:
         TrainingError: if the folder holds another run, or the run cannot go on.
     """
-    run = config.run
-    about = {"config_hash": config.hash, "prompts": prompts_digest}
+    run, processes = config.run, trainer.processes
+    about = {**config.made_of(), "prompts": prompts_digest, "processes": processes.count}
     checkpoints = run.folder / CHECKPOINTS
     found = checkpoint.complete(checkpoints)
     if found and not resume:
@@ -70,36 +74,59 @@ def distil(
         )
     if found:
         trainer.load_state(checkpoint.load(found[-1], about, allow_other=allow_change))
+    if not processes.is_main:
+        while not _ended(config, trainer, stop):
+            trainer.train_step()
+        return trainer.step >= config.optimiser.iterations
     run.folder.mkdir(parents=True, exist_ok=True)
-    (run.folder / RECIPE).write_text(json.dumps(config.tables(), indent=1) + "\n", encoding="utf-8")
-    _cut_log(run.folder / LOG, trainer.step)
-    previews = Previews(config, trainer) if show and run.preview_every and run.preview_prompts else None
+    with _only_run(run.folder):
+        (run.folder / RECIPE).write_text(json.dumps(config.tables(), indent=1) + "\n", encoding="utf-8")
+        _cut_log(run.folder / LOG, trainer.step)
+        previews = Previews(config, trainer, told) if show and run.preview_every and run.preview_prompts else None
 
-    def save() -> None:
-        checkpoint.save(checkpoints, trainer.state(), about, keep=run.keep_checkpoints)
+        def save() -> None:
+            checkpoint.save(checkpoints, trainer.state(), about, keep=run.keep_checkpoints)
 
-    saved = time.monotonic()
-    with (run.folder / LOG).open("a", encoding="utf-8") as log:
-        while trainer.step < config.optimiser.iterations and not stop():
-            row = trainer.train_step()
-            log.write(json.dumps(asdict(row)) + "\n")
-            log.flush()
-            report(row)
-            if time.monotonic() - saved > run.checkpoint_minutes * 60:
-                save()
-                saved = time.monotonic()
-            if previews and show and trainer.step % run.preview_every == 0:
-                show(trainer.step, previews.draw())
-    save()
+        saved = time.monotonic()
+        with (run.folder / LOG).open("a", encoding="utf-8") as log:
+            while not _ended(config, trainer, stop):
+                row = trainer.train_step()
+                log.write(json.dumps(asdict(row)) + "\n")
+                log.flush()
+                report(row)
+                if time.monotonic() - saved > run.checkpoint_minutes * 60:
+                    save()
+                    saved = time.monotonic()
+                if previews and show and trainer.step % run.preview_every == 0:
+                    show(trainer.step, previews.draw())
+        save()
     return trainer.step >= config.optimiser.iterations
+
+
+def _ended(config: DistillConfig, trainer: Trainer, stop: Callable[[], bool]) -> bool:
+    """The same answer in all processes: one that went on alone would wait for the others for ever."""
+    asked = trainer.processes.any(stop(), trainer.backbone.device)
+    return asked or trainer.step >= config.optimiser.iterations
+
+
+@contextmanager
+def _only_run(folder: Path) -> Iterator[None]:
+    """Hold the folder against other runs; the system lets go of it even when this process is killed."""
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise TrainingError(
+            f"{folder}: another run is at work here.\nWait for it, or choose another folder: --set run.folder=..."
+        ) from None
 
 
 class Previews:
     """Fixed prompts and noises, seen through the teacher once and through the student (its EMA) as it learns."""
 
-    def __init__(self, config: DistillConfig, trainer: Trainer) -> None:
+    def __init__(self, config: DistillConfig, trainer: Trainer, told: Conditioning | None = None) -> None:
         self._trainer, self._backbone = trainer, trainer.backbone
-        self._told = self._backbone.encode(config.run.preview_prompts)
+        self._told = (told or self._backbone.encode(config.run.preview_prompts)).to(self._backbone.device)
         generator = torch.Generator().manual_seed(config.run.preview_seed)
         shape = (len(self._told), *self._backbone.latent_shape)
         self._noise = torch.randn(shape, generator=generator).to(self._backbone.device)
@@ -107,7 +134,7 @@ class Previews:
             self._backbone,
             NetworkRole.TEACHER,
             self._told,
-            uncond=self._backbone.encode([""]),
+            uncond=trainer.uncond,
             guidance_scale=config.objective.guidance_scale,
         )
         full = time_nodes(config.run.preview_teacher_steps)
@@ -121,6 +148,12 @@ class Previews:
 
     def _pixels(self, denoise: Denoise, nodes: Tensor) -> np.ndarray:
         return self._backbone.decode(sample(self._backbone, denoise, self._noise, nodes))
+
+
+def sheet(pictures: np.ndarray) -> np.ndarray:
+    """Pictures uint8 [rows, columns, H, W, 3] as one, uint8 [rows H, columns W, 3]."""
+    rows, columns, height, width, _ = pictures.shape
+    return pictures.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
 
 
 @torch.no_grad()

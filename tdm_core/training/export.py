@@ -15,13 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 
 from tdm_core.backbones.trainable import TrainableBackbone
+from tdm_core.errors import TrainingError
 from tdm_core.training.config import DistillConfig
 
 METADATA_KEY = "tdm"
-CARD, RECIPE = "README.md", "recipe.json"
+CARD, RECIPE, SAMPLES = "README.md", "recipe.json", "samples.png"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +38,22 @@ class Provenance:
     num_prompts: int
 
 
-def metadata(config: DistillConfig, backbone: TrainableBackbone, nodes: Tensor, iterations: int) -> dict[str, Any]:
-    """What a sampler must know of a student, as stored in its file."""
-    steps = config.trajectory.steps
+def metadata(config: DistillConfig, backbone: TrainableBackbone, iterations: int) -> dict[str, Any]:
+    """What a sampler must know of a student, as stored in its file.
+
+    ``sigmas`` are the times of `tdm_core.diffusion.noise` for each number of steps, without the final 0: a flow model's
+    sigmas, and ``(timestep + 1) / N`` of the others; ``timesteps`` is what the network is fed there.
+    """
+    grids = {str(steps): nodes[:-1] for steps, nodes in config.trajectory.grids().items()}
     return {
-        "sigmas": {str(steps): [round(float(t), 6) for t in nodes[:-1]]},
+        "sigmas": {steps: [round(float(t), 6) for t in nodes] for steps, nodes in grids.items()},
+        "timesteps": {
+            steps: [round(float(t), 3) for t in backbone.process.model_time(nodes)] for steps, nodes in grids.items()
+        },
         "base": config.base.path,
         "method": "tdm",
         "prediction_type": backbone.prediction_type.value,
-        "trained_steps": [steps],
+        "trained_steps": list(config.trajectory.grids()),
         "guidance_scale": 1.0,
         "teacher_guidance_scale": config.objective.guidance_scale,
         "max_sequence_length": config.base.max_sequence_length,
@@ -57,62 +67,76 @@ def export_student(
     config: DistillConfig,
     backbone: TrainableBackbone,
     state: Mapping[str, Tensor],
-    nodes: Tensor,
     provenance: Provenance,
+    *,
+    samples: Image.Image | None = None,
 ) -> Path:
-    """Write LoRA, recipe and model card into ``config.export.folder``; returns the LoRA's file.
+    """Write LoRA, recipe, samples and model card into ``config.export.folder``; returns the LoRA's file.
 
     All files are written beside their place first, so that a folder never holds half a student.
+
+    Args:
+        samples: a sheet of the recipe's preview prompts, one column each: teacher, cut teacher, student.
+
+    Raises:
+        TrainingError: if they cannot be written; what the folder held before is untouched.
     """
     folder = config.export.folder
-    about = metadata(config, backbone, nodes, provenance.iterations)
+    about = metadata(config, backbone, provenance.iterations)
     draft = folder.with_name(f".draft-{folder.name}")
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
     dtype = getattr(torch, config.export.dtype)
     weights = {name: tensor.detach().to(dtype).contiguous().cpu() for name, tensor in state.items()}
-    lora = backbone.save_lora(draft, weights, {METADATA_KEY: json.dumps(about, sort_keys=True)})
-    (draft / RECIPE).write_text(json.dumps(config.tables(), indent=1) + "\n", encoding="utf-8")
-    (draft / CARD).write_text(model_card(config, about, provenance), encoding="utf-8")
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in sorted(draft.iterdir()):
-        os.replace(path, folder / path.name)
-    draft.rmdir()
+    try:
+        draft.mkdir(parents=True)
+        (draft / RECIPE).write_text(json.dumps(config.tables(), indent=1) + "\n", encoding="utf-8")
+        lora = backbone.save_lora(draft, weights, {METADATA_KEY: json.dumps(about, sort_keys=True)})
+        lora.chmod((draft / RECIPE).stat().st_mode)  # safetensors gives its files to their owner alone
+        if samples is not None:
+            samples.save(draft / SAMPLES)
+        card = model_card(config, backbone, about, provenance, with_samples=samples is not None)
+        (draft / CARD).write_text(card, encoding="utf-8")
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in sorted(draft.iterdir()):
+            os.replace(path, folder / path.name)
+        draft.rmdir()
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise TrainingError(
+            f"export.folder: {folder}: cannot be written: {getattr(error, 'strerror', None) or error}\n"
+            "Make room, or name another with --set export.folder=..., and run again with --resume."
+        ) from error
     return folder / lora.name
 
 
-def model_card(config: DistillConfig, about: Mapping[str, Any], provenance: Provenance) -> str:
+def model_card(
+    config: DistillConfig,
+    backbone: TrainableBackbone,
+    about: Mapping[str, Any],
+    provenance: Provenance,
+    *,
+    with_samples: bool = False,
+) -> str:
     """The card: how to sample, how it was made, and a place for its scores."""
-    steps, sigmas = next(iter(about["sigmas"].items()))
+    steps = " or ".join(map(str, about["trained_steps"]))
+    example = backbone.card_example(config.base.path, config.export.folder.as_posix(), about)
     return f"""---
 base_model: {config.base.path}
 library_name: diffusers
-tags: [lora, text-to-image, few-step, tdm]
+tags: [lora, few-step, tdm]
 ---
 
 # {config.title}
 
 A {steps}-step student of `{config.base.path}`, distilled by Trajectory Distribution Matching (arXiv:2503.06674) from
-prompts alone. {steps} network evaluations a picture, no guidance, {about["size"]} x {about["size"]} pixels.
+prompts alone. {steps} network evaluations a sample, no guidance, {about["size"]} x {about["size"]} pixels.
 
 ```python
-import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline
-
-pipe = StableDiffusion3Pipeline.from_pretrained("{config.base.path}", {_loading(config)})
-pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)  # the sigmas below are final: a shift would move them again
-pipe.load_lora_weights("{config.export.folder.as_posix()}")  # strength 1.0
-picture = pipe(
-    "a cat left of a dog",
-    sigmas={sigmas},
-    guidance_scale=1.0,
-    max_sequence_length={config.base.max_sequence_length},
-    generator=torch.Generator().manual_seed(0),
-).images[0]
+{example}
 ```
 
-The nodes are also in the file's metadata, key `{METADATA_KEY}`; other numbers of steps were not trained.
-
+The time nodes are also in the file's metadata, key `{METADATA_KEY}`; other numbers of steps were not trained.
+{_samples(config) if with_samples else ""}
 ## How it was made
 
 | | |
@@ -132,5 +156,15 @@ The nodes are also in the file's metadata, key `{METADATA_KEY}`; other numbers o
 SCORES_PLACE = "Not scored yet: `python -m tdm_core evaluate generate` and `score`, then put the table here."
 
 
-def _loading(config: DistillConfig) -> str:
-    return "torch_dtype=torch.bfloat16" if config.base.use_t5 else "text_encoder_3=None, tokenizer_3=None"
+def _samples(config: DistillConfig) -> str:
+    prompts = "\n".join(f"{number}. {prompt}" for number, prompt in enumerate(config.run.preview_prompts, 1))
+    return f"""
+## Samples
+
+![Teacher, cut teacher and student from the same noise]({SAMPLES})
+
+Each column starts from one noise. From above: the guided teacher at {config.run.preview_teacher_steps} steps, the
+guided teacher on the student's nodes, the student. Prompts, from the left:
+
+{prompts}
+"""

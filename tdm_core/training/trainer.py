@@ -3,7 +3,8 @@
 Reads like the algorithm (arXiv:2503.06674, section 4), with these departures:
 
 1. The student is run once at its exit step; its prediction serves the critic (detached) and the student's own update
-   (with its graph).  The published script runs it again for each.
+   (with its graph).  The published script runs it again for each; here that is done for micro-batches alone, whose
+   graphs are not kept.
 2. Roll-outs stop at the exit step; each batch holds all exit steps (``exits = "stratified"``), so no row is rolled
    further than it is used and every iteration costs the same: with K = 4 steps and B rows, (1.5 + 1) B student, 2 B
    fake and 2 B teacher evaluations.
@@ -13,6 +14,7 @@ Reads like the algorithm (arXiv:2503.06674, section 4), with these departures:
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,22 +22,24 @@ import torch
 from torch import Tensor
 
 from tdm_core.backbones.adapters import TRAINED_ROLES, NetworkRole
-from tdm_core.backbones.trainable import Conditioning, TrainableBackbone, denoiser
-from tdm_core.diffusion.objectives import tdm
-from tdm_core.diffusion.prediction import Prediction
-from tdm_core.diffusion.trajectory import draw_exits, move, roll_to, time_nodes
-from tdm_core.errors import TrainingError
+from tdm_core.backbones.trainable import Conditioning, TrainableBackbone
+from tdm_core.diffusion.trajectory import draw_exits
+from tdm_core.errors import ConfigError, TrainingError
 from tdm_core.training.config import DistillConfig
+from tdm_core.training.landing import Landing, Losses, Query, Start, Views
+from tdm_core.training.processes import ALONE, Processes
 from tdm_core.training.prompts import DrawConditioning
 
-STUDENT, FAKE, TEACHER = NetworkRole.STUDENT, NetworkRole.FAKE, NetworkRole.TEACHER
+STUDENT, FAKE = NetworkRole.STUDENT, NetworkRole.FAKE
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepReport:
-    """What one iteration did; a row of the log."""
+    """What one iteration did; a row of the log.  Distances and latents are those of the main process's rows."""
 
     step: int
+    steps: int
+    """K of this iteration's trajectory."""
     student_loss: float
     fake_loss: float
     student_gradient: float
@@ -53,33 +57,40 @@ class StepReport:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Landing:
-    """The student's noisy landing points of one batch, and how it got there."""
-
-    student: Prediction
-    """At the exit step, with gradient."""
-    x_s: Tensor
-    """Where the step lands, detached, [B, ...]."""
-    s: Tensor
-    end: Tensor
-    """Landing times, and how far each may be renoised, [B]."""
-    conditioning: Conditioning
-
-
 class Trainer:
     """All that changes from iteration to iteration: two sets of LoRA weights, their optimisers, EMA, one generator."""
 
-    def __init__(self, config: DistillConfig, backbone: TrainableBackbone, draw: DrawConditioning) -> None:
+    def __init__(
+        self,
+        config: DistillConfig,
+        backbone: TrainableBackbone,
+        draw: DrawConditioning,
+        *,
+        uncond: Conditioning | None = None,
+        processes: Processes = ALONE,
+    ) -> None:
+        """``uncond`` [1, ...] is the empty prompt's conditioning, encoded here if it is not given.
+
+        Raises:
+            ConfigError: if there are fewer rows than processes.
+        """
+        if config.optimiser.batch_size < processes.count:
+            raise ConfigError(
+                f"optimiser.batch_size {config.optimiser.batch_size} is less than one row for each of "
+                f"{processes.count} processes"
+            )
         self.config = config
         self.backbone = backbone
-        self.process = backbone.process
-        self.nodes = time_nodes(config.trajectory.steps, config.trajectory.shift)
+        self.processes = processes
+        self.grids = config.trajectory.grids()
+        self.nodes = self.grids[config.trajectory.steps]
+        self.uncond = (uncond or backbone.encode([""])).to(backbone.device)
         self.step = 0
         self.seconds = 0.0
+        processes.spread([weight.data for role in TRAINED_ROLES for weight in self._weights(role).values()])
         self.ema = {name: weight.detach().clone() for name, weight in self._weights(STUDENT).items()}
         self._draw = draw
-        self._uncond = backbone.encode([""])
+        self._losses = Losses(config, backbone, self.uncond)
         self._generator = torch.Generator().manual_seed(config.seed)
         rates = {STUDENT: config.optimiser.student_lr, FAKE: config.optimiser.fake_lr}
         self._optimisers = {
@@ -99,34 +110,38 @@ class Trainer:
         """One iteration.
 
         Raises:
-            TrainingError: if a loss or a gradient is not finite; the weights are those before the iteration's update.
+            TrainingError: if a loss or a gradient is not finite, or a gradient is zero; the weights are those before
+                the iteration's update of that role.
         """
         started = time.perf_counter()
         optimiser = self.config.optimiser
         decay = self._decay()
         for role in TRAINED_ROLES:
             self._optimisers[role].param_groups[0]["lr"] = self._rates[role] * decay
-        landing = self._land()
+        starts = self._start()
+        landings = [self._losses.land(start, keep_graph=len(starts) == 1) for start in starts]
         warming_up = self.step < optimiser.warmup_iterations
         for _ in range(optimiser.warmup_fake_steps if warming_up else optimiser.fake_steps):
-            fake_loss, fake_gradient = self._descend(FAKE, self._fake_losses(landing))
-        losses, teacher, fake = self._student_losses(landing)
-        student_loss, student_gradient = self._descend(STUDENT, losses)
+            queries = self._query(len(landings))
+            fake_loss, fake_gradient = self._descend(FAKE, map(self._losses.fake_losses, landings, queries))
+        views: list[Views] = []
+        student_loss, student_gradient = self._descend(STUDENT, self._student_losses(landings, views))
         self._average()
         self.step += 1
         seconds = time.perf_counter() - started
         self.seconds += seconds
-        x0 = landing.student.x0.detach()
+        student, teacher, fake = (torch.cat([getattr(v, r) for v in views]) for r in ("student", "teacher", "fake"))
         return StepReport(
             step=self.step,
+            steps=len(starts[0].nodes) - 1,
             student_loss=student_loss,
             fake_loss=fake_loss,
             student_gradient=student_gradient,
             fake_gradient=fake_gradient,
-            teacher_distance=float((x0 - teacher).abs().mean()),
+            teacher_distance=float((student - teacher).abs().mean()),
             disagreement=float((teacher - fake).abs().mean()),
-            latents_mean=float(x0.mean()),
-            latents_std=float(x0.std()),
+            latents_mean=float(student.mean()),
+            latents_std=float(student.std()),
             learning_rate=optimiser.student_lr * decay,
             seconds=seconds,
         )
@@ -155,75 +170,69 @@ class Trainer:
     def _weights(self, role: NetworkRole) -> dict[str, Any]:
         return self.backbone.roles.parameters(role)
 
-    def _noise(self, batch_size: int) -> Tensor:
-        # Drawn on the CPU, so that a seed means the same on any device.
-        return torch.randn(batch_size, *self.backbone.latent_shape, generator=self._generator).to(self.backbone.device)
+    def _noise(self) -> Tensor:
+        """This process's rows of the batch's noise."""
+        # Drawn on the CPU, so that a seed means the same on any device; drawn for all, see `processes`.
+        size = self.config.optimiser.batch_size
+        noise = torch.randn(size, *self.backbone.latent_shape, generator=self._generator)
+        return noise[self.processes.rows].to(self.backbone.device)
 
-    def _land(self) -> Landing:
-        """Roll the student out to its exit steps and take those with gradient."""
-        batch_size, trajectory = self.config.optimiser.batch_size, self.config.trajectory
-        conditioning = self._draw(batch_size, self._generator).to(self.backbone.device)
-        stratified = trajectory.exits == "stratified"
-        exits = draw_exits(batch_size, trajectory.steps, self._generator, stratified=stratified)
-        t, s = self.nodes[exits], self.nodes[exits + 1]
-        student = denoiser(self.backbone, STUDENT, conditioning)
-        with self.backbone.roles.merged(STUDENT):
-            x_t = roll_to(student, self._noise(batch_size), exits, self.nodes, self.process)
-        prediction = student(x_t, t)
-        end = t if self.config.objective.interval == "segment" else torch.ones_like(t)
-        return Landing(prediction, move(prediction.detach(), s, self.process), s, end, conditioning)
-
-    def _renoise(self, landing: Landing) -> tuple[Tensor, Tensor, Tensor]:
-        """Query points x_tau [B, ...], their noise, and their times tau [B], drawn anew for each use."""
-        objective = self.config.objective
-        u = torch.rand(len(landing.s), generator=self._generator, dtype=torch.float64)
-        tau = tdm.segment_times(landing.s, landing.end, u, margin=objective.margin, latest=objective.latest)
-        noise = self._noise(len(tau))
-        return self.process.renoise(landing.x_s, noise, s=landing.s, t=tau), noise, tau
-
-    def _fake_losses(self, landing: Landing) -> Tensor:
-        objective = self.config.objective
-        x_tau, noise, tau = self._renoise(landing)
-        fake = denoiser(self.backbone, FAKE, landing.conditioning)(x_tau, tau)
-        if objective.fake_target == "published":
-            return tdm.published_fake_loss(fake, landing.student.x0, tau, self.process, snr_cap=objective.snr_cap)
-        return tdm.unbiased_fake_loss(
-            fake, noise, landing.s, tau, self.process, largest_weight=objective.fake_largest_weight
+    def _start(self) -> list[Start]:
+        """This process's rows, in micro-batches."""
+        size, trajectory, rows = self.config.optimiser.batch_size, self.config.trajectory, self.processes.rows
+        conditioning = self._draw(size, self._generator, rows).to(self.backbone.device)
+        steps = trajectory.steps
+        if trajectory.also_steps:
+            steps = list(self.grids)[int(torch.randint(len(self.grids), (), generator=self._generator))]
+        exits = draw_exits(size, steps, self._generator, stratified=trajectory.exits == "stratified")[rows]
+        whole = Start(
+            conditioning=conditioning,
+            nodes=self.grids[steps],
+            exits=exits,
+            noise=self._noise(),
+            fresh=tuple(self._noise() for _ in range(steps)) if trajectory.eta < 1 else (),
         )
+        at_once = self.config.run.micro_batch or len(exits)
+        return whole.parts(-(-len(exits) // at_once))
 
-    def _student_losses(self, landing: Landing) -> tuple[Tensor, Tensor, Tensor]:
-        objective = self.config.objective
-        x_tau, _, tau = self._renoise(landing)
-        told = landing.conditioning
-        with torch.no_grad():
-            guided = denoiser(
-                self.backbone, TEACHER, told, uncond=self._uncond, guidance_scale=objective.guidance_scale
-            )
-            teacher = guided(x_tau, tau).x0
-        with self.backbone.roles.merged(FAKE):
-            fake = denoiser(self.backbone, FAKE, told)(x_tau, tau).x0
-        losses = tdm.student_loss(
-            landing.student.x0,
-            teacher,
-            fake,
-            huber_c=objective.huber_c if objective.student_loss == "pseudo_huber" else None,
-            normaliser_floor=objective.normaliser_floor or None,
-        )
-        return losses, teacher, fake
+    def _query(self, parts: int) -> list[Query]:
+        """Random numbers for query points, drawn anew for each use."""
+        size, rows = self.config.optimiser.batch_size, self.processes.rows
+        u = torch.rand(size, generator=self._generator, dtype=torch.float64)[rows]
+        return Query(u=u, noise=self._noise()).parts(parts)
 
-    def _descend(self, role: NetworkRole, losses: Tensor) -> tuple[float, float]:
-        """One optimiser step of a role on losses [B]; its mean loss and its gradient's norm before clipping."""
-        optimiser, loss = self._optimisers[role], losses.mean()
+    def _student_losses(self, landings: list[Landing], views: list[Views]) -> Iterable[Tensor]:
+        for landing, query in zip(landings, self._query(len(landings)), strict=True):
+            losses, seen = self._losses.student_losses(landing, query)
+            views.append(seen)
+            yield losses
+
+    def _descend(self, role: NetworkRole, micro_batches: Iterable[Tensor]) -> tuple[float, float]:
+        """One optimiser step of a role on its losses; their mean and the gradient's norm before clipping.
+
+        The micro-batches' losses are made one after the other, so each graph is freed before the next one is built.
+        """
+        optimiser, weights = self._optimisers[role], self._weights(role).values()
         optimiser.zero_grad(set_to_none=True)
-        self.backbone.roles.backward(loss, role)
-        norm = torch.nn.utils.clip_grad_norm_(self._weights(role).values(), self._clips[role])
-        if not torch.isfinite(loss + norm):
+        total = torch.zeros((), device=self.backbone.device)
+        for losses in micro_batches:
+            loss = losses.sum() / self.config.optimiser.batch_size
+            self.backbone.roles.backward(loss, role)
+            total += loss.detach()
+        self.processes.add_up([total, *(weight.grad for weight in weights)])
+        norm = torch.nn.utils.clip_grad_norm_(weights, self._clips[role])
+        if not torch.isfinite(total + norm):
             raise TrainingError(
-                f"step {self.step}: the {role}'s loss ({loss.item()}) or gradient ({norm.item()}) is not finite.\n"
+                f"step {self.step}: the {role}'s loss ({total.item()}) or gradient ({norm.item()}) is not finite.\n"
                 "Resume from the last checkpoint with a lower learning rate, or a wider objective.margin."
             )
+        if norm == 0:
+            raise TrainingError(
+                f"step {self.step}: the {role}'s gradient is zero, so it would learn nothing.\n"
+                "Are lora.targets layers of the network that see its input?"
+            )
         optimiser.step()
-        return loss.item(), norm.item()
+        return total.item(), norm.item()
 
     def _decay(self) -> float:
         """Factor of both learning rates: 1, then linearly to 0 over the last share of the iterations."""

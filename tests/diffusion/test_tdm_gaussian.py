@@ -9,7 +9,7 @@ import torch
 
 from tdm_core.diffusion.noise import flow_matching
 from tdm_core.diffusion.objectives import tdm
-from tdm_core.diffusion.prediction import Prediction
+from tdm_core.diffusion.prediction import Prediction, PredictionType
 
 PROCESS, VARIANCE, SAMPLES = flow_matching(), 0.25, 400_000
 
@@ -38,7 +38,7 @@ def best_slope(losses_of):
 
 
 def critics(t, s, tau):
-    """Slopes in x_tau of the x0 prediction: true, of the unbiased target, of the published target."""
+    """Slopes in x_tau of the x0 prediction: true, of the ambient target, of the published target."""
     generator = torch.Generator().manual_seed(0)
     t, s, tau = (torch.full((SAMPLES,), value, dtype=torch.float64) for value in (t, s, tau))
     x_s, x0 = student_on_the_trajectory(t, s, generator)
@@ -46,20 +46,21 @@ def critics(t, s, tau):
     x_tau = PROCESS.renoise(x_s, noise, s=s, t=tau)
     alpha, sigma = PROCESS.alpha(tau[:1]).item(), PROCESS.sigma(tau[:1]).item()
 
-    def unbiased(slope):  # of the noise prediction
-        return tdm.unbiased_fake_loss(Prediction(x_tau, slope * x_tau), noise, s, tau, PROCESS, largest_weight=11.0)
+    def ambient(slope):  # of the noise prediction
+        return tdm.ambient_fake_loss(Prediction(x_tau, slope * x_tau), noise, s, tau, PROCESS, largest_weight=11.0)
 
     def published(slope):  # of the x0 prediction
-        return tdm.published_fake_loss(Prediction(slope * x_tau, x_tau), x0, tau, PROCESS, snr_cap=5.0)
+        weight = tdm.snr_weight(tdm.SnrWeight.MIN_SNR, PredictionType.FLOW, tau, PROCESS, cap=5.0)
+        return tdm.x0_fake_loss(Prediction(slope * x_tau, x_tau), x0, weight)
 
     true = (1 - sigma**2 / marginal_variance(tau[:1]).item()) / alpha
-    return true, (1 - sigma * best_slope(unbiased)) / alpha, best_slope(published)
+    return true, (1 - sigma * best_slope(ambient)) / alpha, best_slope(published)
 
 
 @pytest.mark.parametrize(("t", "s", "tau"), [(1.0, 0.75, 0.9), (0.75, 0.5, 0.65), (0.5, 0.25, 0.4), (0.25, 0.0, 0.15)])
-def test_the_unbiased_target_has_the_true_score_in_every_segment(t, s, tau):
-    true, unbiased, _ = critics(t, s, tau)
-    assert unbiased == pytest.approx(true, abs=0.01)
+def test_the_ambient_target_has_the_true_score_in_every_segment(t, s, tau):
+    true, ambient, _ = critics(t, s, tau)
+    assert ambient == pytest.approx(true, abs=0.01)
 
 
 @pytest.mark.parametrize(("t", "s", "tau"), [(0.75, 0.5, 0.65), (0.5, 0.25, 0.4)])
@@ -69,5 +70,5 @@ def test_the_published_target_misses_the_true_score_before_the_last_segment(t, s
 
 
 def test_both_targets_agree_in_the_last_segment():
-    true, unbiased, published = critics(0.25, 0.0, 0.15)
-    assert (unbiased, published) == (pytest.approx(true, abs=0.01), pytest.approx(true, abs=0.01))
+    true, ambient, published = critics(0.25, 0.0, 0.15)
+    assert (ambient, published) == (pytest.approx(true, abs=0.01), pytest.approx(true, abs=0.01))

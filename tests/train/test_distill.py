@@ -27,6 +27,7 @@ warmup_iterations = 0
 [run]
 folder = "{folder}/run"
 threads = 1
+text_cache = "{folder}/text"
 preview_every = 2
 preview_prompts = ["a cat", "a dog"]
 preview_teacher_steps = 3
@@ -98,7 +99,7 @@ def test_ctrl_c_ends_the_run_whole_and_resume_finishes_it(recipe, tmp_path, caps
         (["{recipe}", "--set", "prompts.file=nowhere.txt"], 2, "prompts.file: nowhere.txt: No such file"),
         (["{recipe}", "--set", 'lora.targets=["attn.to_z"]'], 2, "'attn.to_z' is no layer"),
         (["{recipe}", "--set", "base.path={folder}"], 1, "no model_index.json"),
-        (["{recipe}", "--set", "base.path={folder}", "--dry-run"], 1, "nothing can be estimated"),
+        (["{recipe}", "--set", "base.path={folder}", "--dry-run"], 1, "has no transformer or unet"),
         (["{recipe}", "--set", "run.folder={folder}/prompts.txt"], 1, "File exists"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",

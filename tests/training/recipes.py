@@ -5,6 +5,7 @@ from pathlib import Path
 from tdm_core.backbones.sd3_training import SD3Training
 from tdm_core.toml_config import from_mapping
 from tdm_core.training.config import DistillConfig
+from tdm_core.training.processes import ALONE, Processes
 from tdm_core.training.prompts import draw_from_list
 from tdm_core.training.trainer import Trainer
 from tests.tiny import TARGETS, tiny_pipeline
@@ -22,7 +23,7 @@ def recipe(folder: Path, **tables: object) -> DistillConfig:
         "lora": {"rank": 4, "alpha": 8, "targets": list(TARGETS)},
         "objective": {},
         "optimiser": {"iterations": 6, "batch_size": 8, "warmup_iterations": 0},
-        "run": {"folder": str(folder / "run"), "threads": 1},
+        "run": {"folder": str(folder / "run"), "threads": 1, "text_cache": str(folder / "text"), "tracker": "none"},
         "export": {"folder": str(folder / "student"), "dtype": "float32"},
     }
     for table, keys in tables.items():
@@ -30,10 +31,10 @@ def recipe(folder: Path, **tables: object) -> DistillConfig:
     return from_mapping(DistillConfig, values, where="recipe")
 
 
-def tiny_trainer(config: DistillConfig) -> Trainer:
+def tiny_trainer(config: DistillConfig, *, processes: Processes = ALONE) -> Trainer:
     """A trainer in its first state."""
     lora = config.lora
     backbone = SD3Training(
         tiny_pipeline(), rank=lora.rank, alpha=lora.alpha, targets=lora.targets, seed=config.seed, max_sequence_length=0
     )
-    return Trainer(config, backbone, draw_from_list(backbone, PROMPTS))
+    return Trainer(config, backbone, draw_from_list(backbone, PROMPTS), processes=processes)

@@ -1,7 +1,9 @@
 """Checkpoints are whole or absent."""
 
 import random
+import resource
 
+import numpy as np
 import pytest
 import torch
 
@@ -26,15 +28,31 @@ def test_a_checkpoint_gives_back_what_was_saved(tmp_path):
 
 def test_random_states_are_given_back(tmp_path):
     path = save(tmp_path, 1)
-    expected = torch.rand(2).tolist(), random.random()
+    expected = torch.rand(2).tolist(), random.random(), np.random.random()
     load(path)
-    assert (torch.rand(2).tolist(), random.random()) == expected
+    assert (torch.rand(2).tolist(), random.random(), np.random.random()) == expected
 
 
 def test_only_the_newest_are_kept(tmp_path):
     for step in (5, 50, 500):
         save(tmp_path, step, keep=2)
     assert [path.name for path in checkpoint.complete(tmp_path)] == ["step-000050", "step-000500"]
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_it_and_says_so(tmp_path):
+    """A limit on file sizes breaks a write in its middle, as a full disk does."""
+    save(tmp_path, 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(
+            TrainingError, match=r"step-000002: cannot be saved: .*\nMake room and continue with --resume"
+        ):
+            checkpoint.save(tmp_path, {"step": 2, "weights": torch.zeros(100_000)}, ABOUT, keep=5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000001"]
+    assert load(tmp_path / "step-000001")["step"] == 1
 
 
 def test_a_write_that_fails_leaves_the_checkpoint_before_it(tmp_path, monkeypatch):
@@ -44,7 +62,7 @@ def test_a_write_that_fails_leaves_the_checkpoint_before_it(tmp_path, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(TrainingError, match="No space left"):
         save(tmp_path, 2)
     assert [path.name for path in checkpoint.complete(tmp_path)] == ["step-000001"]
     monkeypatch.undo()

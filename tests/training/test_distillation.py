@@ -68,9 +68,29 @@ def test_a_finished_run_is_not_overwritten(tmp_path):
 def test_a_checkpoint_of_another_recipe_is_refused_unless_told(tmp_path):
     run(recipe(tmp_path), until=2)
     other = recipe(tmp_path, optimiser={"student_lr": 1e-5})
-    with pytest.raises(TrainingError, match=r"config_hash.*\n.*--allow-change"):
+    with pytest.raises(TrainingError, match=r"made with optimiser.student_lr 0.0005, now 1e-05.\n.*--allow-change"):
         run(other, resume=True)
     assert run(other, resume=True, allow_change=True).step == 6
+
+
+def test_a_checkpoint_of_more_processes_is_refused(tmp_path):
+    """Sums in another order are not equal to the bit."""
+    run(recipe(tmp_path), until=2)
+    path = tmp_path / "run" / "checkpoints" / "step-000002" / "about.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"processes": 2}))
+    with pytest.raises(TrainingError, match=r"made with processes 2, now 1.\nResume as it was made"):
+        run(recipe(tmp_path), resume=True)
+
+
+def test_a_folder_where_another_run_is_at_work_is_refused(tmp_path):
+    config = recipe(tmp_path)
+
+    def intrude(row):
+        with pytest.raises(TrainingError, match=r"another run is at work here.\n.*run.folder"):
+            run(config)
+
+    run(config, report=intrude)
+    assert [row["step"] for row in rows(config)] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_checkpoint_made_with_other_prompts_is_refused(tmp_path):

@@ -2,12 +2,16 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 
+from tdm_core.errors import TrainingError
 from tdm_core.generation.plan import lora_metadata
+from tdm_core.training.config import TrajectoryConfig
 from tdm_core.training.export import Provenance, export_student
 from tests.training.recipes import recipe, tiny_trainer
 
@@ -24,14 +28,15 @@ def trainer(config):
     return tiny_trainer(config)
 
 
-def export(config, trainer):
-    return export_student(config, trainer.backbone, trainer.ema, trainer.nodes, PROVENANCE)
+def export(config, trainer, **options):
+    return export_student(config, trainer.backbone, trainer.ema, PROVENANCE, **options)
 
 
 def test_the_file_tells_a_sampler_all_it_must_know(config, trainer):
     about = json.loads(lora_metadata(export(config, trainer))["tdm"])
     assert about == {
         "sigmas": {"4": [1.0, 0.818182, 0.6, 0.333333]},
+        "timesteps": {"4": [1000.0, 818.182, 600.0, 333.333]},
         "base": config.base.path,
         "method": "tdm",
         "prediction_type": "flow_prediction",
@@ -43,6 +48,44 @@ def test_the_file_tells_a_sampler_all_it_must_know(config, trainer):
         "config_hash": config.hash,
         "iterations": 12,
     }
+
+
+def test_every_trained_number_of_steps_has_its_grid(config, trainer):
+    config = replace(config, trajectory=TrajectoryConfig(steps=2, nodes=(0.9, 0.4), also_steps=(1, 3)))
+    about = json.loads(lora_metadata(export(config, trainer))["tdm"])
+    assert about["sigmas"] == {"2": [0.9, 0.4], "1": [1.0], "3": [1.0, 0.666667, 0.333333]}
+    assert about["trained_steps"] == [2, 1, 3]
+    assert "2 or 1 or 3 network evaluations" in (config.export.folder / "README.md").read_text()
+
+
+def test_all_files_can_be_read_by_all(config, trainer):
+    export(config, trainer, samples=Image.new("RGB", (64, 96)))
+    files = {path.name: path.stat().st_mode & 0o777 for path in config.export.folder.iterdir()}
+    (config.export.folder / "ordinary").touch()
+    ordinary = (config.export.folder / "ordinary").stat().st_mode & 0o777  # 0644 under the usual umask
+    assert len(files) == 4 and set(files.values()) == {ordinary}
+
+
+def test_the_card_shows_samples_with_their_prompts(config, trainer):
+    config = replace(config, run=replace(config.run, preview_prompts=("a cat", "two dogs")))
+    export(config, trainer, samples=Image.new("RGB", (64, 96)))
+    card = (config.export.folder / "README.md").read_text()
+    assert "(samples.png)" in card and "1. a cat\n2. two dogs" in card
+    with Image.open(config.export.folder / "samples.png") as samples:
+        assert samples.size == (64, 96)
+
+
+def test_an_export_that_fails_leaves_the_student_before_it(config, trainer, monkeypatch):
+    before = export(config, trainer).read_bytes()
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(trainer.backbone), "save_lora", fail)
+    with pytest.raises(TrainingError, match=r"cannot be written: No space left on device\n.*--resume"):
+        export(config, trainer)
+    assert (config.export.folder / "pytorch_lora_weights.safetensors").read_bytes() == before
+    assert not list(config.export.folder.parent.glob(".draft*"))
 
 
 def test_the_cards_example_runs_as_printed(config, trainer, monkeypatch):

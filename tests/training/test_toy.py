@@ -100,7 +100,7 @@ def distilled(teacher, tmp_path, iterations=250, **objective):
         },
     )
     backbone = plane(teacher)
-    trainer = Trainer(config, backbone, lambda size, generator: backbone.encode([""] * size))
+    trainer = Trainer(config, backbone, lambda size, generator, rows: backbone.encode([""] * size))
     for _ in range(iterations):
         trainer.train_step()
     backbone.roles.load(NetworkRole.STUDENT, trainer.ema)

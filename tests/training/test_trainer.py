@@ -111,10 +111,7 @@ def test_the_average_follows_the_student(tmp_path):
 @pytest.mark.parametrize(
     "tables",
     [
-        {"objective": {"fake_target": "published"}},
-        {"objective": {"student_loss": "squared"}},
-        {"objective": {"interval": "to_noise"}},
-        {"objective": {"normaliser_floor": 0.0}},
+        {"objective": {"normaliser_floor": 0.0, "guidance_scale": 1.0}},
         {"trajectory": {"steps": 1}},
         {"trajectory": {"steps": 3}, "optimiser": {"batch_size": 5}},
     ],
@@ -125,14 +122,111 @@ def test_every_option_runs(tmp_path, tables):
     assert row.disagreement > 0 and row.latents_std > 0
 
 
-def test_options_change_the_student(tmp_path):
-    """A flag that nothing reads is a bug."""
-    students = []
-    for objective in ({}, {"fake_target": "published"}, {"interval": "to_noise"}, {"margin": 0.1}, {"latest": 0.9}):
-        trainer = make(tmp_path, objective=objective)
+OPTIONS = [
+    {"interval": "reverse"},
+    {"margin": 0.1},
+    {"latest": 0.9},
+    {"student_times": {"law": "logit_normal"}},
+    {"student_times": {"law": "unshifted"}},
+    {"fake_times": {"law": "logit_normal", "mean": 1.0}},
+    {"fake_target": "x0"},
+    {"fake_target": "x0_importance"},
+    {"fake_target": "x0", "snr_weight": "native"},
+    {"fake_target": "x0", "snr_weight": "none"},
+    {"fake_target": "x0", "snr_cap": 0.5},
+    {"ambient_largest_weight": 1.0},
+    {"teacher_weight": 0.5},
+    {"student_point": "landing"},
+    {"student_loss": "squared"},
+    {"student_loss": "pseudo_huber_elementwise"},
+    {"huber_c": 0.5},
+    {"normaliser_floor": 0.0},
+    {"normaliser_floor": 5.0},
+    {"guidance": "decoupled"},
+    {"guidance": "decoupled", "guidance_part_weight": 0.5},
+    {"guidance_scale": 1.0},
+    {"trajectory": {"eta": 0.9}},
+    {"trajectory": {"also_steps": [1, 2]}},
+    {"trajectory": {"nodes": [1.0, 0.9, 0.7, 0.4]}},
+    {"trajectory": {"exits": "drawn"}},
+]
+
+
+def test_every_option_changes_the_run(tmp_path):
+    """A flag that nothing reads is a bug; two updates, so that the fake's options reach the student."""
+    runs = {}
+    for option in [{}, *OPTIONS]:
+        tables = option if "trajectory" in option else {"objective": option}
+        trainer = make(tmp_path, optimiser={"batch_size": 6}, **tables)
+        rows = [trainer.train_step() for _ in range(2)]
+        assert rows[-1].disagreement > 0 and rows[-1].latents_std > 0
+        state = torch.cat([weight.flatten() for role in TRAINED_ROLES for weight in weights(trainer, role).values()])
+        runs[str(option)] = state.tolist()
+    assert len({tuple(run) for run in runs.values()}) == len(runs)
+
+
+def test_the_regulariser_on_the_critic_costs_one_forward(tmp_path):
+    calls = rows_evaluated(make(tmp_path, objective={"teacher_weight": 0.1}))
+    assert calls.count((TEACHER, 8, False)) == 1 and calls.count((TEACHER, 16, False)) == 1
+
+
+def test_each_number_of_steps_is_trained_on_its_own_grid(tmp_path):
+    trainer = make(tmp_path, trajectory={"steps": 4, "also_steps": [1, 2], "nodes": [1.0, 0.9, 0.7, 0.4]})
+    assert {steps: grid.tolist() for steps, grid in trainer.grids.items()} == {
+        4: [1.0, 0.9, 0.7, 0.4, 0.0],
+        1: [1.0, 0.0],
+        2: pytest.approx([1.0, 0.6, 0.0]),
+    }
+    assert {trainer.train_step().steps for _ in range(10)} == {1, 2, 4}
+
+
+def test_micro_batches_change_nothing_but_rounding_and_cost_one_forward_a_row(tmp_path):
+    """Eight rows as 3 + 3 + 2; the option of the landing covers the recomputed step."""
+    tables = {"optimiser": {"fake_steps": 2}, "trajectory": {"eta": 0.8}, "objective": {"student_point": "landing"}}
+    whole, cut = make(tmp_path, **tables), make(tmp_path, **tables, run={"micro_batch": 3})
+    one, other = whole.train_step(), cut.train_step()
+    assert other.fake_loss == pytest.approx(one.fake_loss, rel=1e-5)
+    assert other.student_gradient == pytest.approx(one.student_gradient, rel=1e-4)
+    assert other.disagreement == pytest.approx(one.disagreement, rel=1e-4)
+    evaluated = [sum(rows for role, rows, _ in rows_evaluated(t) if role is STUDENT) for t in (whole, cut)]
+    assert evaluated[1] == evaluated[0] + 8
+    assert max(rows for role, rows, _ in rows_evaluated(cut) if role is not TEACHER) == 3
+
+
+@pytest.mark.parametrize("micro_batch", [0, 4])
+def test_gradient_checkpointing_changes_nothing_but_rounding(tmp_path, micro_batch):
+    plain, saving = (make(tmp_path, run={"micro_batch": micro_batch}) for _ in range(2))
+    saving.backbone.roles.checkpoint_gradients()
+    for _ in range(2):
+        one, other = plain.train_step(), saving.train_step()
+    assert other.student_gradient == pytest.approx(one.student_gradient, rel=1e-4)
+    assert other.fake_gradient == pytest.approx(one.fake_gradient, rel=1e-4)
+
+
+def test_a_base_in_half_precision_trains_adapters_in_full(tmp_path):
+    """Products are computed in bfloat16, so the run is near the full one, and not equal to it."""
+    full, half = make(tmp_path), make(tmp_path)
+    for parameter in half.backbone.network.parameters():
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.bfloat16()
+    products = []
+    layer = next(m for n, m in half.backbone.network.named_modules() if n.endswith("to_q.lora_A.student"))
+    layer.register_forward_hook(lambda _, __, output: products.append(output.dtype))
+    one, other = full.train_step(), half.train_step()
+    assert set(products) == {torch.bfloat16}
+    for role in TRAINED_ROLES:
+        assert all(p.dtype == p.grad.dtype == torch.float32 for p in half.backbone.roles.parameters(role).values())
+    assert one.fake_loss != other.fake_loss == pytest.approx(one.fake_loss, rel=0.02)
+    assert other.student_gradient == pytest.approx(one.student_gradient, rel=0.1)
+
+
+def test_a_student_that_gets_no_gradient_stops_the_run(tmp_path):
+    """Pulled nowhere: the silent failure of switched adapters would look like this."""
+    trainer = make(tmp_path)
+    real = trainer._losses.student_losses
+    trainer._losses.student_losses = lambda *arguments: ((loss := real(*arguments))[0] * 0, loss[1])
+    with pytest.raises(TrainingError, match=r"step 0: the student's gradient is zero"):
         trainer.train_step()
-        students.append(torch.cat([weight.flatten() for weight in weights(trainer, STUDENT).values()]))
-    assert all(not torch.equal(students[0], other) for other in students[1:])
 
 
 @pytest.mark.parametrize("role", TRAINED_ROLES)
