@@ -20,11 +20,11 @@ def test_lines_are_prompts_but_for_comments_and_empty_ones(tmp_path):
     assert prompts.read_prompts(path) == ("a cat", "a dog")
 
 
-@pytest.mark.parametrize("content", [b"", b"# nothing\n\n", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b"# nothing\n\n", b"\xff\xfe", b"a cat\n\0\1"])
 def test_a_file_without_prompts_is_refused(tmp_path, content):
     path = tmp_path / "prompts.txt"
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"prompts.file: .*(holds no prompt|not UTF-8)"):
+    with pytest.raises(ConfigError, match=r"prompts.file: .*(holds no prompt|not UTF-8|is a binary file)"):
         prompts.read_prompts(path)
 
 
