@@ -7,7 +7,7 @@ import importlib
 
 from benchmarks import readme
 
-BENCHMARKS = ("startup", "engine_overhead", "quality")
+BENCHMARKS = ("startup", "engine_overhead", "quality", "trainer_cost", "trainer_memory")
 
 
 def main() -> None:
