@@ -13,11 +13,15 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from types import MethodType
+from typing import Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tdm_core.errors import ConfigError, LoadError
 
@@ -59,6 +63,9 @@ class LoraRoles:
         self.network = network
         self._folded: NetworkRole | None = None
         self._layers = [module for module in network.modules() if isinstance(module, BaseTunerLayer)]
+        for layer in self._layers:
+            if type(layer) is LoraLinear:
+                layer.forward = MethodType(_forward, layer)
         self._parameters = {role: _parameters_of(network, role) for role in TRAINED_ROLES}
         for role in TRAINED_ROLES:
             for parameter in self._parameters[role].values():
@@ -77,7 +84,7 @@ class LoraRoles:
 
     @property
     def base_dtype(self) -> torch.dtype:
-        """In which the frozen weights are held."""
+        """In which the frozen weights are held, and products are computed."""
         weight: Tensor = self._layers[0].get_base_layer().weight
         return weight.dtype
 
@@ -110,7 +117,7 @@ class LoraRoles:
         originals, before = [weight.data for weight in bases], self._current
         with torch.no_grad():
             for layer, weight in zip(self._layers, bases, strict=True):
-                weight.data = layer.get_delta_weight(role.value).add_(weight)
+                weight.data = _folded(layer, role)
             self._folded = role
             self._switch(role)
             try:
@@ -174,6 +181,30 @@ class LoraRoles:
             layer._disable_adapters = silent
             layer._active_adapter = [] if silent else [role.value]
         self._current = role
+
+
+def _forward(layer: LoraLinear, x: Tensor) -> Tensor:
+    """A LoRA layer's output for one active adapter, in the type of its input.
+
+    PEFT's own forward is general, and takes two passes more over each output (scale, then add) and its gradient: 5 % of
+    a small network's iteration.
+    """
+    out: Tensor = layer.base_layer(x)
+    if layer.disable_adapters:
+        return out
+    (role,) = layer.active_adapters
+    down = functional.linear(x, layer.lora_A[role].weight.to(x.dtype)).flatten(0, -2)
+    up = layer.lora_B[role].weight.to(x.dtype)
+    return torch.addmm(out.flatten(0, -2), down, up.t(), alpha=layer.scaling[role]).view_as(out)
+
+
+def _folded(layer: Any, role: NetworkRole) -> Tensor:
+    """The layer's weight with the role's LoRA in it, as a new tensor."""
+    weight: Tensor = layer.get_base_layer().weight
+    if type(layer) is LoraLinear:
+        up, down = layer.lora_B[role.value].weight, layer.lora_A[role.value].weight
+        return torch.addmm(weight, up, down, alpha=layer.scaling[role.value])
+    return layer.get_delta_weight(role.value).add_(weight)
 
 
 def _check_targets(network: nn.Module, targets: Sequence[str]) -> None:

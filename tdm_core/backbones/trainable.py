@@ -42,6 +42,12 @@ class Conditioning:
     def to(self, device: torch.device) -> Conditioning:
         return Conditioning({name: tensor.to(device) for name, tensor in self.tensors.items()})
 
+    def cast(self, dtype: torch.dtype) -> Conditioning:
+        """The same in the network's type, whatever its text encoders spoke."""
+        return Conditioning(
+            {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in self.tensors.items()}
+        )
+
     @staticmethod
     def join(parts: Sequence[Conditioning]) -> Conditioning:
         """Rows of all parts, one after the other."""
@@ -102,20 +108,18 @@ def denoiser(
     Given fewer rows than ``conditioning`` has, it takes the first.
     """
 
-    def network_output(x_t: Tensor, t: Tensor, told: Conditioning) -> Tensor:
-        # LoRA weights are float32 whatever the base is; beside a base in half precision, products are computed in that.
-        dtype = backbone.roles.base_dtype
-        with torch.autocast(x_t.device.type, dtype=dtype, enabled=dtype != torch.float32):
-            return backbone.network_output(role, x_t, t, told)
+    conditioning = conditioning.cast(backbone.roles.base_dtype)
+    uncond = uncond and uncond.cast(backbone.roles.base_dtype)
 
     def denoise(x_t: Tensor, t: Tensor) -> Prediction:
         told = conditioning.rows(slice(0, len(x_t)))
         if uncond is None or guidance_scale == 1.0:
-            output = network_output(x_t, t, told)
+            output = backbone.network_output(role, x_t, t, told)
         else:
             both = Conditioning.join([uncond.repeat(len(x_t)), told])
-            without, given = network_output(torch.cat([x_t, x_t]), torch.cat([t, t]), both).chunk(2)
+            pair = backbone.network_output(role, torch.cat([x_t, x_t]), torch.cat([t, t]), both)
+            without, given = pair.chunk(2)
             output = guide(given, without, guidance_scale)
-        return predict(backbone.prediction_type, output.float(), x_t, t, backbone.process)
+        return predict(backbone.prediction_type, output, x_t, t, backbone.process)
 
     return denoise

@@ -74,6 +74,11 @@ def distil(
         )
     if found:
         trainer.load_state(checkpoint.load(found[-1], about, allow_other=allow_change))
+    if not processes.agree(trainer.step, trainer.backbone.device):
+        raise TrainingError(
+            f"{checkpoints}: the processes do not see the same checkpoints.\n"
+            "Let run.folder lie on a disk that all machines share."
+        )
     if not processes.is_main:
         while not _ended(config, trainer, stop):
             trainer.train_step()

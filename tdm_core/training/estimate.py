@@ -88,9 +88,8 @@ def _at_once(config: DistillConfig) -> int:
 
 def _activations(config: DistillConfig, roles: LoraRoles) -> int:
     """Two graphs wait at once, the fake's and the student's, unless micro-batches let each go alone."""
-    half = roles.base_dtype != torch.float32
     inputs = example_inputs(roles.network)
-    with roles.active(NetworkRole.STUDENT), torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+    with roles.active(NetworkRole.STUDENT):
         saved, again = saved_for_backward(roles.network, inputs), 0
         if config.run.gradient_checkpointing:
             roles.checkpoint_gradients()

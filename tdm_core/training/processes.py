@@ -61,6 +61,12 @@ class Processes:
         self.add_up([seen])
         return bool(seen)
 
+    def agree(self, number: int, device: torch.device) -> bool:
+        """Whether the number is the same in all processes."""
+        total = torch.tensor(float(number), device=device)
+        self.add_up([total])
+        return float(total) == number * self.count
+
     def spread(self, tensors: Sequence[Tensor]) -> None:
         """Give all processes the main one's values."""
         if self.count > 1:

@@ -28,6 +28,7 @@ from tdm_core.errors import TrainingError
 Encode = Callable[[Sequence[str]], Conditioning]
 
 SHARD_ROWS, ENCODE_ROWS, INDEX = 1024, 64, "index.json"
+CPU = torch.device("cpu")
 MASK, LENGTHS = "attention_mask", ".lengths"
 
 
@@ -117,8 +118,8 @@ def _write(folder: Path, encode: Encode, prompts: Sequence[str]) -> None:
     try:
         for shard, first in enumerate(range(0, len(prompts), SHARD_ROWS)):
             own = prompts[first : first + SHARD_ROWS]
-            batches = [encode(own[start : start + ENCODE_ROWS]) for start in range(0, len(own), ENCODE_ROWS)]
-            rows = Conditioning.join(batches).to(torch.device("cpu"))
+            starts = range(0, len(own), ENCODE_ROWS)
+            rows = Conditioning.join([encode(own[start : start + ENCODE_ROWS]).to(CPU) for start in starts])
             save_file(_packed(rows), draft / _shard_name(shard))
         shapes = {name: list(tensor.shape[1:]) for name, tensor in rows.tensors.items()}
         (draft / INDEX).write_text(json.dumps({"prompts": len(prompts), "shapes": shapes}) + "\n", encoding="utf-8")
@@ -153,7 +154,7 @@ def _shard_name(shard: int) -> str:
 
 def _alike(one: Conditioning, other: Conditioning) -> bool:
     """Whether both say the same, but for padding and the rounding of another batch size or device."""
-    mine, theirs = _packed(one), _packed(other.to(torch.device("cpu")))
+    mine, theirs = _packed(one), _packed(other.to(CPU))
     return mine.keys() == theirs.keys() and all(
         tensor.shape == theirs[name].shape
         and torch.allclose(tensor.float(), theirs[name].float(), rtol=1e-2, atol=1e-3)

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from peft import get_peft_model_state_dict
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch.testing import assert_close
 
 from tdm_core.backbones.adapters import TRAINED_ROLES, LoraRoles, NetworkRole
@@ -83,6 +84,23 @@ def test_student_fake_and_teacher_are_three_networks(roles):
             outputs.append(forward(roles.network))
     for one, other in ((0, 1), (0, 2), (1, 2)):
         assert not torch.allclose(outputs[one], outputs[other])
+
+
+def test_our_forward_is_pefts_in_output_and_gradient(network, roles):
+    """Ours saves two passes over each output; the same layers with PEFT's own forward must say the same."""
+    plain = copy.deepcopy(network)
+    for module in plain.modules():
+        module.__dict__.pop("forward", None)
+    theirs = {name: parameter for name, parameter in plain.named_parameters() if ".student." in name}
+    for module in plain.modules():
+        if isinstance(module, BaseTunerLayer):
+            module._disable_adapters, module._active_adapter = False, ["student"]
+    forward(plain).square().mean().backward()
+    with roles.active(STUDENT):
+        assert_close(forward(network), forward(plain))
+    for name, gradient in student_gradients(roles).items():
+        where = name.replace(".lora_A.", ".lora_A.student.").replace(".lora_B.", ".lora_B.student.")
+        assert_close(gradient, theirs[where].grad)
 
 
 def test_switching_never_touches_requires_grad(roles):

@@ -6,7 +6,7 @@ from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 from tdm_core.diffusion.noise import flow_matching, variance_preserving
 from tdm_core.diffusion.prediction import Prediction, PredictionType, predict
-from tdm_core.diffusion.trajectory import draw_exits, roll_out, roll_to, time_nodes
+from tdm_core.diffusion.trajectory import draw_exits, move, roll_out, roll_to, time_nodes
 
 
 def network(x, timestep):
@@ -99,3 +99,20 @@ def test_exits_are_uniform_over_the_steps(stratified):
     generator = torch.Generator().manual_seed(0)
     drawn = torch.cat([draw_exits(3, 4, generator, stratified=stratified) for _ in range(2000)])
     assert torch.bincount(drawn, minlength=4).div(len(drawn)).tolist() == pytest.approx([0.25] * 4, abs=0.03)
+
+
+def test_a_stochastic_landing_keeps_the_noise_level_and_a_share_of_its_own_noise():
+    """By hand at s = .4 with eta = .6: .6 x0 + .4 (.6 own + .8 fresh), and .36 + .64 = 1."""
+    x0, own, fresh = torch.randn(3, 2, 5, dtype=torch.float64)
+    found = move(Prediction(x0, own), torch.tensor([0.4, 0.4]), flow_matching(), eta=0.6, fresh=fresh)
+    torch.testing.assert_close(found, 0.6 * x0 + 0.24 * own + 0.32 * fresh)
+
+
+def test_a_stochastic_roll_out_uses_each_steps_own_noise():
+    process, nodes = flow_matching(), time_nodes(3)
+    denoise = denoiser(PredictionType.FLOW, process)
+    noise, *fresh = torch.randn(4, 2, 4, 4)
+    x_1 = move(denoise(noise, nodes[0].expand(2)), nodes[1].expand(2), process, eta=0.5, fresh=fresh[0])
+    x_2 = move(denoise(x_1, nodes[1].expand(2)), nodes[2].expand(2), process, eta=0.5, fresh=fresh[1])
+    found = roll_to(denoise, noise, torch.tensor([2, 1]), nodes, process, eta=0.5, fresh=fresh)
+    torch.testing.assert_close(found, torch.stack([x_2[0], x_1[1]]))

@@ -209,11 +209,11 @@ def test_a_base_in_half_precision_trains_adapters_in_full(tmp_path):
     for parameter in half.backbone.network.parameters():
         if not parameter.requires_grad:
             parameter.data = parameter.data.bfloat16()
-    products = []
-    layer = next(m for n, m in half.backbone.network.named_modules() if n.endswith("to_q.lora_A.student"))
-    layer.register_forward_hook(lambda _, __, output: products.append(output.dtype))
+    outputs = []
+    layer = next(m for n, m in half.backbone.network.named_modules() if n.endswith("attn.to_q"))
+    layer.register_forward_hook(lambda _, __, output: outputs.append(output.dtype))
     one, other = full.train_step(), half.train_step()
-    assert set(products) == {torch.bfloat16}
+    assert set(outputs) == {torch.bfloat16}
     for role in TRAINED_ROLES:
         assert all(p.dtype == p.grad.dtype == torch.float32 for p in half.backbone.roles.parameters(role).values())
     assert one.fake_loss != other.fake_loss == pytest.approx(one.fake_loss, rel=0.02)
