@@ -87,7 +87,7 @@ class OfficialLoop:
 
     def _see(self, network: nn.Module, x_t: Tensor, t: Tensor, told: Conditioning) -> Prediction:
         timestep = self.process.model_time(t).float()
-        output = network(hidden_states=x_t, timestep=timestep, **told.tensors, return_dict=False)[0]
+        output = network(x_t, timestep=timestep, **told.tensors, return_dict=False)[0]
         return predict(PredictionType.FLOW, output, x_t, t, self.process)
 
     def _update(self, network: nn.Module, loss: Tensor, *, clip: float | None) -> None:
@@ -104,10 +104,10 @@ def forward_equivalents(*networks: nn.Module) -> Iterator[list[int]]:
     """Rows evaluated inside, as the only entry of a list; a call that keeps a graph for its backward counts thrice."""
     total = [0]
 
-    def note(network: nn.Module, _: object, arguments: dict[str, Tensor], __: object) -> None:
-        total[0] += len(arguments["hidden_states"]) * (3 if torch.is_grad_enabled() else 1)
+    def note(_: nn.Module, positional: tuple[Tensor, ...], __: object) -> None:
+        total[0] += len(positional[0]) * (3 if torch.is_grad_enabled() else 1)
 
-    handles = [network.register_forward_hook(note, with_kwargs=True) for network in networks]
+    handles = [network.register_forward_hook(note) for network in networks]
     try:
         yield total
     finally:

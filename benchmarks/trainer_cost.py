@@ -1,8 +1,9 @@
 """One iteration of our trainer against the published script's calls, on the same mini: forwards, and time.
 
-Both take turns on one thread, so that whatever else the machine does falls on both.  Adapters cost a small network more
-than a large one: the recipe's rank is a tenth of the mini's width.  So the time is also taken at rank 8, which is to
-this width what 64 is to SD3 medium's.
+Both take turns on one thread.  The bar is on processor time: it is the wall clock of a machine that does nothing else,
+and on one that does, the wall clock says little.  Adapters cost a small network more than a large one: the recipe's
+rank is a tenth of the mini's width.  So the time is also taken at rank 8, which is to this width what 64 is to SD3
+medium's.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tdm_core.training.trainer import Trainer
 from train.distill import load_backbone, load_prompts
 
 RECIPE = ROOT / "train" / "configs" / "mini-sd3-tdm.toml"
-WARM_UPS, ROUNDS, PROMPTS = 1, 10, 256
+WARM_UPS, ROUNDS, PROMPTS = 1, 5, 256
 RANKS = (20, 8)
 FORWARDS, TIME = 10.5, 0.72
 
@@ -66,7 +67,7 @@ def compare(rank: int) -> list[Measure]:
     for index, kind in enumerate(("wall time", "processor time")):
         ratio = median(each[index] for each in ours) / median(each[index] for each in other)
         what = f"ours / the published calls, {kind} of an iteration, rank {rank}"
-        bar, met = (f"<= {TIME}", ratio <= TIME) if index == 0 else ("", None)
+        bar, met = (f"<= {TIME}", ratio <= TIME) if kind == "processor time" else ("", None)
         measures.append(Measure(what=what, value=ratio, n=ROUNDS, bar=bar, met=met))
     seconds = median(each[1] for each in ours)
     what = f"ours, processor time of an iteration of {size} rows, rank {rank}"

@@ -49,7 +49,7 @@ LAYERS = {
     "serving": layer(ours="errors generation", others="ray numpy"),
     "training": layer(
         ours="errors toml_config diffusion backbones",
-        others="torch numpy PIL accelerate safetensors huggingface_hub httpx2 filelock tqdm",
+        others="torch numpy PIL accelerate safetensors huggingface_hub filelock tqdm",
     ),
     "evaluation": layer(ours="errors stats scenes generation evaluation.metrics", others="numpy PIL"),
     "evaluation.metrics": layer(ours="errors stats scenes generation", others=f"numpy scipy {METRIC_PACKAGES}"),

@@ -29,7 +29,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from tdm_core.backbones.base import family, load_pipeline
+from tdm_core.backbones.base import Size, family, load_pipeline
 from tdm_core.backbones.shapes import network_shape
 from tdm_core.backbones.stock_training import StockTraining, training_class
 from tdm_core.backbones.trainable import Conditioning
@@ -239,6 +239,7 @@ def load_backbone(config: DistillConfig) -> StockTraining:
         targets=lora.targets,
         seed=config.seed,
         max_sequence_length=base.max_sequence_length,
+        size=Size(**dict(zip(("width", "height", "frames"), base.size, strict=False))) if base.size else None,
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from tdm_core.errors import LoadError
 SHAPES = Path(__file__).parents[2] / "assets" / "shapes"
 DENOISERS = ("transformer", "unet")
 
+VAE_SCALE = 8
 CLIP_TOKENS, T5_TOKENS, PIXART_TOKENS = 77, 256, 120
 """Of published pipelines, by default."""
 
@@ -56,8 +57,11 @@ def _build(config: dict[str, Any], dtype: torch.dtype) -> nn.Module:
     return network.eval()
 
 
-def example_inputs(network: Any, rows: int = 1) -> dict[str, Any]:
+def example_inputs(network: Any, rows: int = 1, size: Sequence[int] = ()) -> dict[str, Any]:
     """Arguments of one call on the meta device, of the sizes that the published pipeline passes by default.
+
+    Args:
+        size: width and height in pixels, and frames, of the samples; empty: those that the network was made for.
 
     Raises:
         LoadError: for a class of networks that is not trained here.
@@ -65,7 +69,7 @@ def example_inputs(network: Any, rows: int = 1) -> dict[str, Any]:
     config, name = network.config, type(network).__name__
     if name not in _INPUTS:
         raise LoadError(f"{name}: is no network of a family that can be trained.")
-    shapes = {"timestep": (), **_INPUTS[name](config)}
+    shapes = {"timestep": (), **_INPUTS[name](config, size)}
 
     def empty(shape: Any) -> Any:
         if shape is None:
@@ -77,42 +81,51 @@ def example_inputs(network: Any, rows: int = 1) -> dict[str, Any]:
     return {key: empty(shape) for key, shape in shapes.items()} | {"return_dict": False}
 
 
-def _sd3(config: Any) -> dict[str, Any]:
+def _sd3(config: Any, size: Sequence[int]) -> dict[str, Any]:
     return {
-        "hidden_states": (config.in_channels, config.sample_size, config.sample_size),
+        "hidden_states": (config.in_channels, *_latent(config, size)),
         "encoder_hidden_states": (CLIP_TOKENS + T5_TOKENS, config.joint_attention_dim),
         "pooled_projections": (config.pooled_projection_dim,),
     }
 
 
-def _pixart(config: Any) -> dict[str, Any]:
+def _pixart(config: Any, size: Sequence[int]) -> dict[str, Any]:
     micro = {"resolution": (2,), "aspect_ratio": (1,)} if config.use_additional_conditions else {}
     return {
-        "hidden_states": (config.in_channels, config.sample_size, config.sample_size),
+        "hidden_states": (config.in_channels, *_latent(config, size)),
         "encoder_hidden_states": (PIXART_TOKENS, config.caption_channels),
         "added_cond_kwargs": {"resolution": None, "aspect_ratio": None} | micro,
     }
 
 
-def _unet(config: Any) -> dict[str, Any]:
+def _unet(config: Any, size: Sequence[int]) -> dict[str, Any]:
     pooled = config.projection_class_embeddings_input_dim
     added = {}
     if config.addition_embed_type == "text_time":
         text_dim = pooled - 6 * config.addition_time_embed_dim
         added = {"added_cond_kwargs": {"text_embeds": (text_dim,), "time_ids": (6,)}}
     return {
-        "sample": (config.in_channels, config.sample_size, config.sample_size),
+        "sample": (config.in_channels, *_latent(config, size)),
         "encoder_hidden_states": (CLIP_TOKENS, config.cross_attention_dim),
         **added,
     }
 
 
-def _cogvideox(config: Any) -> dict[str, Any]:
-    frames = (config.sample_frames - 1) // config.temporal_compression_ratio + 1
+def _cogvideox(config: Any, size: Sequence[int]) -> dict[str, Any]:
+    frames, area = config.sample_frames, (config.sample_height, config.sample_width)
+    if size:
+        width, height, frames = size
+        area = (height // VAE_SCALE, width // VAE_SCALE)
+    latent_frames = (frames - 1) // config.temporal_compression_ratio + 1
     return {
-        "hidden_states": (frames, config.in_channels, config.sample_height, config.sample_width),
+        "hidden_states": (latent_frames, config.in_channels, *area),
         "encoder_hidden_states": (config.max_text_seq_length, config.text_embed_dim),
     }
+
+
+def _latent(config: Any, size: Sequence[int]) -> tuple[int, int]:
+    """Height and width of a picture's latents."""
+    return (size[1] // VAE_SCALE, size[0] // VAE_SCALE) if size else (config.sample_size, config.sample_size)
 
 
 _INPUTS = {

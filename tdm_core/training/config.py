@@ -39,6 +39,14 @@ class BaseConfig:
     use_t5: bool = False
     max_sequence_length: int = 0
     """Of the T5 part of SD3's text; 0 without a T5 means no zero tokens at all.  Sample with the same number."""
+    size: tuple[int, ...] = ()
+    """Width and height in pixels, and the frames of a video, of the samples trained on; empty: the base's own."""
+
+    def __post_init__(self) -> None:
+        _require(
+            len(self.size) in (0, 2, 3) and all(number > 0 for number in self.size),
+            f"base.size must be [width, height] or [width, height, frames], got {list(self.size)}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,7 +47,7 @@ def estimate(config: DistillConfig, network: nn.Module) -> Estimate:
     """From the network on the meta device, in the base's type; it gets the recipe's adapters."""
     lora, base_parameters = config.lora, sum(parameter.numel() for parameter in network.parameters())
     base_bytes = sum(parameter.nbytes for parameter in network.parameters())
-    inputs = example_inputs(network)
+    inputs = example_inputs(network, size=config.base.size)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(**inputs)
     roles = LoraRoles(network, rank=lora.rank, alpha=lora.alpha, targets=lora.targets, seed=0)
@@ -88,7 +88,7 @@ def _at_once(config: DistillConfig) -> int:
 
 def _activations(config: DistillConfig, roles: LoraRoles) -> int:
     """Two graphs wait at once, the fake's and the student's, unless micro-batches let each go alone."""
-    inputs = example_inputs(roles.network)
+    inputs = example_inputs(roles.network, size=config.base.size)
     with roles.active(NetworkRole.STUDENT):
         saved, again = saved_for_backward(roles.network, inputs), 0
         if config.run.gradient_checkpointing:

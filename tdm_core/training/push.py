@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx2
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
+from tdm_core.backbones.base import HUB_ERRORS
 from tdm_core.errors import TrainingError
 
 
@@ -42,7 +42,7 @@ def push(folder: Path, repository: str, *, endpoint: str | None = None, token: s
 def _told(repository: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, httpx2.HTTPError) as error:
+    except HUB_ERRORS as error:
         if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
             cure = "Log in with a token that may write: hf auth login"
         else:

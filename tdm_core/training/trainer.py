@@ -244,5 +244,4 @@ class Trainer:
     def _average(self) -> None:
         # A young average forgets its start faster: (1 + n) / (10 + n), as usual.
         decay = min(self.config.optimiser.ema_decay, (1 + self.step) / (10 + self.step))
-        for name, weight in self._weights(STUDENT).items():
-            self.ema[name].lerp_(weight, 1 - decay)
+        torch._foreach_lerp_(list(self.ema.values()), list(self._weights(STUDENT).values()), 1 - decay)

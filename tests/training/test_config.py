@@ -39,6 +39,7 @@ def test_committed_recipes_can_be_read(path):
         ({"objective": {"student_times": {"std": 0.0}}}, r"std must be positive"),
         ({"objective": {"teacher_weight": -1.0}}, r"must not be negative"),
         ({"run": {"micro_batch": -1}}, r"run.micro_batch must not be negative"),
+        ({"base": {"size": [512]}}, r"base.size must be \[width, height\]"),
         ({"lora": {"rank": 0}}, r"lora.rank must be at least 1"),
         ({"lora": {"targets": []}}, r"lora.targets is empty"),
         ({"optimiser": {"batch_size": 0}}, r"batch_size must be at least 1"),

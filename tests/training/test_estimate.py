@@ -43,6 +43,11 @@ def test_example_inputs_fit_the_network(name):
     assert output.shape[2:] == state.shape[2:]
 
 
+def test_another_size_gives_other_inputs():
+    network = network_shape("stable-diffusion-v1-5/stable-diffusion-v1-5")
+    assert example_inputs(network, rows=2, size=(768, 512))["sample"].shape == (2, 4, 64, 96)
+
+
 def test_an_unknown_base_is_told_with_a_cure():
     with pytest.raises(LoadError, match=r"nobody/nothing: has no transformer or unet.*\nName a folder"):
         network_shape("nobody/nothing")
