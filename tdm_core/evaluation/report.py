@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Any
 
-from tdm_core.evaluation.metrics import Measured, Metric, scenes
+from tdm_core.evaluation.metrics import Measured, Metric, main_metric
 from tdm_core.evaluation.runs import Run
 from tdm_core.generation.media import write_whole
 
@@ -62,6 +62,8 @@ def _report(run: Run, measured: dict[str, Measured]) -> str:
             parts.append(table(COMPARISON_HEADER, rows))
         if any("per_tag" in row for row in found.arms.values()):
             parts += [_tags_table(found), _reasons_table(found)]
+        if any("scaled" in row for row in found.arms.values()):
+            parts.append(_dimensions_table(found))
     environment = ", ".join(f"{key} {value}" for key, value in head.environment.items() if value)
     return "\n".join([*parts, f"Made with {environment}; suite {head.suite_sha256[:12]}.\n"])
 
@@ -89,7 +91,8 @@ def _arms_table(found: Measured) -> str:
 
 def _tags_table(found: Measured) -> str:
     tags = list(next(iter(found.arms.values()))["per_tag"])
-    extra = ["picture_accuracy", "prompt_accuracy_any", "mean_confidence"]
+    known = ("picture_accuracy", "prompt_accuracy_any", "mean_confidence", "mean_cosine", "median_speed_ratio")
+    extra = [name for name in known if any(name in row for row in found.arms.values())]
     rows = [
         [arm, *(_number(row["per_tag"][tag]) for tag in tags), *(_number(row[name]) for name in extra)]
         for arm, row in found.arms.items()
@@ -98,9 +101,19 @@ def _tags_table(found: Measured) -> str:
 
 
 def _reasons_table(found: Measured) -> str:
-    reasons = sorted({reason for row in found.arms.values() for reason in row["reasons"]})
+    reasons = sorted({reason for row in found.arms.values() for reason in row.get("reasons", ())})
     rows = [[arm, *(row["reasons"].get(reason, 0) for reason in reasons)] for arm, row in found.arms.items()]
     return table(["pictures that fail because of", *reasons], rows) if reasons else ""
+
+
+def _dimensions_table(found: Measured) -> str:
+    """Each dimension between its floor and its ceiling, and as it was measured."""
+    dimensions = list(next(iter(found.arms.values()))["scaled"])
+    rows = [
+        [arm, *(f"{_number(row['scaled'][name])} ({_number(row['raw'][name])})" for name in dimensions)]
+        for arm, row in found.arms.items()
+    ]
+    return table(["scaled (raw)", *(name.replace("_", " ") for name in dimensions)], rows)
 
 
 def _figure(row: dict[str, Any]) -> str:
@@ -112,28 +125,28 @@ def _number(value: float | None) -> str:
 
 
 def within(run: Run) -> str:
-    """The paired differences between the rows of one run, by the scenes score."""
-    rows = [
-        [what, _figure(row), row.get("share_below_zero", "")] for what, row in scenes.measure(run).comparisons.items()
-    ]
+    """The paired differences between the rows of one run, by the main metric of its suite."""
+    found = main_metric(run.header.suite).measure(run).comparisons
+    rows = [[what, _figure(row), row.get("share_below_zero", "")] for what, row in found.items()]
     return f"# {run.folder}\n\n" + table(COMPARISON_HEADER, rows)
 
 
 def compare(first: Run, second: Run) -> str:
     """Arm by arm what the second run does better than the first, with paired intervals where the runs allow it.
 
-    The scenes score only: it is the one with a value for each picture.
+    By the main metric of the suite alone.
     """
     reasons = _incomparable(first, second)
+    metric = main_metric(first.header.suite)
     rows = []
     for arm in first.arms:
         if arm in second.arms and not reasons:
-            difference = scenes.difference(first, second, arm)
+            difference = metric.difference(first, second, arm)
             rows.append([arm, _figure(difference), difference["share_below_zero"]])
     title = f"# {second.folder} - {first.folder}\n"
     if reasons:
         return title + "\nNot comparable: " + "; ".join(reasons) + ".\n"
-    return title + "\n" + table(["row", "difference of the scenes score [95 %]", "share of resamples below 0"], rows)
+    return title + "\n" + table(["row", f"difference of {metric.NAME} [95 %]", "share of resamples below 0"], rows)
 
 
 def _incomparable(first: Run, second: Run) -> list[str]:

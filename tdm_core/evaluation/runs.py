@@ -12,7 +12,7 @@ import numpy as np
 from tdm_core.errors import EvaluationError
 from tdm_core.evaluation.manifest import Header, Picture, is_whole, picture_key, read_header, read_pictures
 from tdm_core.evaluation.suites import Item, load_suite
-from tdm_core.generation.media import decode_png
+from tdm_core.generation.media import decode_mp4, decode_png
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Run:
         return [(item, self._finished[key]) for (item, _), key in zip(asked, keys, strict=True)]
 
     def pixels(self, picture: Picture) -> np.ndarray:
-        """uint8 [H, W, 3].
+        """uint8 [H, W, 3]; of a clip [F, H, W, 3].
 
         Raises:
             EvaluationError: if the file is not the one that the manifest names.
@@ -75,7 +75,8 @@ class Run:
                 f"{self.folder / picture.file}: missing or changed since it was made.\n"
                 "Call evaluate generate once more with the same options: it makes it again."
             )
-        return decode_png((self.folder / picture.file).read_bytes())
+        content = (self.folder / picture.file).read_bytes()
+        return decode_mp4(content) if picture.file.endswith(".mp4") else decode_png(content)
 
 
 def check_same_noise(run: Run, arms: Iterable[str]) -> None:

@@ -7,11 +7,12 @@ run contains a shorter one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tdm_core.errors import ConfigError
 from tdm_core.scenes import suite as scenes_suite
+from tdm_core.scenes.moving import suite as moving_suite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +54,14 @@ def load_suite(name: str) -> Suite:
     return Suite(name=name, items=items, sha256=hashlib.sha256(content.encode()).hexdigest())
 
 
-def _scenes() -> tuple[Item, ...]:
-    prompts = scenes_suite.load_suite()
-    ids = {item.prompt: f"{item.tag}-{number:03d}" for number, item in enumerate(prompts)}
+def _in_turn(prompts: Sequence[scenes_suite.SuitePrompt]) -> tuple[Item, ...]:
+    """Numbered as the file has them, in the order in which a limited run takes them."""
+    ids = {(item.tag, item.prompt): f"{item.tag}-{number:03d}" for number, item in enumerate(prompts)}
     in_turn = scenes_suite.limited(prompts, None)
-    return tuple(Item(id=ids[item.prompt], prompt=item.prompt, tag=item.tag.value) for item in in_turn)
+    return tuple(Item(id=ids[item.tag, item.prompt], prompt=item.prompt, tag=item.tag.value) for item in in_turn)
 
 
-_SUITES: dict[str, Callable[[], tuple[Item, ...]]] = {"scenes": _scenes}
+_SUITES: dict[str, Callable[[], tuple[Item, ...]]] = {
+    "scenes": lambda: _in_turn(scenes_suite.load_suite()),
+    "moving": lambda: _in_turn(moving_suite.load_suite()),
+}

@@ -108,14 +108,20 @@ def best_places(pixels: Pixels, *, softness_px: float, apart_px: int, least: flo
         y, x = divmod(int(ratio.argmin()), ratio.shape[1])
         if 1 - np.sqrt(ratio[y, x]) < least:
             return places
-        kind = int(with_glyph[:, y, x].argmin())
-        rivals = around(with_glyph, y, x, _NEAR_PX).min(axis=(1, 2))
-        rivals[kind] = flat[y, x]
-        confidence = 1 - float(np.sqrt(with_glyph[kind, y, x] / rivals.min()))
-        if confidence >= least:
-            centre = GLYPH_PX // 2 - _MARGIN_PX
-            places.append(Place(kind=_KINDS[kind], x=x + centre, y=y + centre, confidence=confidence))
+        place = place_of(_KINDS[int(with_glyph[:, y, x].argmin())], with_glyph, flat, y, x)
+        if place.confidence >= least:
+            places.append(place)
         around(ratio, y, x, apart_px)[:] = np.inf
+
+
+def place_of(kind: str, with_glyph: Floats, flat: Floats, y: int, x: int) -> Place:
+    """The glyph of a kind at one offset of the maps that ``residuals`` gives."""
+    index = _KINDS.index(kind)
+    rivals = around(with_glyph, y, x, _NEAR_PX).min(axis=(1, 2))
+    rivals[index] = flat[y, x]
+    confidence = 1 - float(np.sqrt(with_glyph[index, y, x] / rivals.min()))
+    centre = GLYPH_PX // 2 - _MARGIN_PX
+    return Place(kind=kind, x=x + centre, y=y + centre, confidence=confidence)
 
 
 def around(maps: Floats, y: int, x: int, radius: int) -> Floats:

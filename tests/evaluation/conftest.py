@@ -12,6 +12,9 @@ from tdm_core.generation.plan import make_plan
 from tdm_core.generation.presets import Preset, StudentSettings, TeacherSettings
 from tdm_core.generation.sample import Role, Sample
 from tdm_core.scenes.grammar import parse
+from tdm_core.scenes.moving import render as moving
+from tdm_core.scenes.moving.grammar import parse as parse_clip
+from tdm_core.scenes.moving.mini_vbench import freeze
 from tdm_core.scenes.render import draw, layout
 
 EMPTY_SAFETENSORS = (2).to_bytes(8, "little") + b"{}"
@@ -56,14 +59,18 @@ class DrawingEngine:
         self.roles += [request.role for request in requests]
         return [self._sample(request, plan) for request in requests]
 
-    def _sample(self, request, plan):
+    def _media(self, request):
         rng = np.random.default_rng(request.seed)
         scene = layout(parse(request.prompt), rng)
         if rng.random() < self.fault_rates.get(request.role, 0.0):
             scene = replace(scene, objects=scene.objects[1:])
+        return draw(scene), "image"
+
+    def _sample(self, request, plan):
+        media, kind = self._media(request)
         return Sample(
-            media=draw(scene),
-            kind="image",
+            media=media,
+            kind=kind,
             steps=plan.steps,
             nfe=plan.nfe,
             guidance_scale=plan.guidance_scale,
@@ -75,20 +82,34 @@ class DrawingEngine:
         )
 
 
+class MovingEngine(DrawingEngine):
+    """Draws clips; a fault freezes them."""
+
+    def _media(self, request):
+        rng = np.random.default_rng(request.seed)
+        frames = moving.render(parse_clip(request.prompt), rng)
+        return freeze(frames) if rng.random() < self.fault_rates.get(request.role, 0.0) else frames, "video"
+
+
 @pytest.fixture
 def engine(preset):
     return DrawingEngine({preset.name: preset})
 
 
 @pytest.fixture
+def moving_engine(preset):
+    return MovingEngine({preset.name: preset})
+
+
+@pytest.fixture
 def make_run(preset, engine, tmp_path):
     """Generate into a folder: ``make_run("name", limit=.., seeds=.., roles=..)``."""
 
-    def make(name="run", *, limit=6, seeds=2, roles=None, sampler=engine, batch_size=5):
+    def make(name="run", *, limit=6, seeds=2, roles=None, sampler=engine, batch_size=5, suite="scenes"):
         generate(
             tmp_path / name,
             preset=preset,
-            suite=load_suite("scenes"),
+            suite=load_suite(suite),
             arms=choose_arms(preset, roles),
             sampler=sampler,
             limit=limit,

@@ -135,7 +135,9 @@ def test_runs_of_other_sizes_are_not_comparable(make_run):
 
 def test_unknown_metrics_are_refused():
     with pytest.raises(ConfigError, match=r"no such metric.*scenes"):
-        load_metric("clip")
+        load_metric("clip", "scenes")
+    with pytest.raises(ConfigError, match="mini-vbench"):
+        load_metric("frechet", "moving")
 
 
 def test_speed_counts_evaluations_and_fits_the_fixed_cost(engine, preset):

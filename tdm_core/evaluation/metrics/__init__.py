@@ -32,16 +32,35 @@ class Metric(Protocol):
     def measure(self, run: Run) -> Measured: ...
 
 
-_MODULES = {"scenes": "tdm_core.evaluation.metrics.scenes", "frechet": "tdm_core.evaluation.metrics.frechet"}
-NAMES = tuple(_MODULES)
+class PairedMetric(Metric, Protocol):
+    """A metric that two runs can be compared by."""
+
+    def difference(self, first: Run, second: Run, arm: str) -> Result: ...
 
 
-def load_metric(name: str) -> Metric:
-    """A metric by its name.
+_OF_SUITE: dict[str, dict[str, str]] = {  # the first of each is what runs are compared by
+    "scenes": {"scenes": "tdm_core.evaluation.metrics.scenes", "frechet": "tdm_core.evaluation.metrics.frechet"},
+    "moving": {"mini-vbench": "tdm_core.evaluation.metrics.mini_vbench"},
+}
+
+
+def names(suite: str) -> tuple[str, ...]:
+    """The metrics that can judge a run of the suite."""
+    return tuple(_OF_SUITE[suite])
+
+
+def load_metric(name: str, suite: str) -> Metric:
+    """A metric by its name, for a run of the suite.
 
     Raises:
-        ConfigError: if there is none of that name.
+        ConfigError: if there is none of that name, or it judges another suite.
     """
-    if name not in _MODULES:
-        raise ConfigError(f"--metrics {name}: no such metric; there are: {', '.join(NAMES)}")
-    return import_module(_MODULES[name])
+    if name not in _OF_SUITE[suite]:
+        fitting = ", ".join(names(suite))
+        raise ConfigError(f"--metrics {name}: no such metric for the {suite} suite; there are: {fitting}")
+    return import_module(_OF_SUITE[suite][name])
+
+
+def main_metric(suite: str) -> PairedMetric:
+    """The metric that runs of the suite are compared by."""
+    return import_module(next(iter(_OF_SUITE[suite].values())))

@@ -8,20 +8,16 @@ Source: evaluation as in GenEval (djghosh13/geneval); intervals by resampling pr
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 
-from tdm_core.evaluation.manifest import Picture
 from tdm_core.evaluation.metrics import Measured, Result
+from tdm_core.evaluation.metrics.kept import kept
 from tdm_core.evaluation.runs import Run, check_same_noise
 from tdm_core.evaluation.suites import Item
-from tdm_core.generation.media import write_whole
 from tdm_core.scenes.detect import THRESHOLDS, Detection, detect
 from tdm_core.scenes.grammar import parse
 from tdm_core.scenes.scorer import Verdict, judge
@@ -141,26 +137,14 @@ def _gap_closed(passes: Mapping[str, Passes], cut: str, strata: Mapping[str, str
 
 def _detections(run: Run, arms: tuple[str, ...] | None = None) -> dict[str, list[Detection]]:
     """What is to be seen in every picture of the run, by the picture's hash; found once, then read."""
-    path = run.folder / CACHE
-    edition = hashlib.sha256(f"{VERSION} {asdict(THRESHOLDS)}".encode()).hexdigest()[:16]
-    rows = _read_cache(path, edition)
-    todo: dict[str, Picture] = {}
-    for arm in arms or run.arms:
-        todo |= {picture.sha256: picture for _, picture in run.pictures(arm) if picture.sha256 not in rows}
-    for sha256, picture in todo.items():
-        rows[sha256] = [list(asdict(found).values()) for found in detect(run.pixels(picture))]
-    if todo:
-        write_whole(path, json.dumps({"edition": edition, "pictures": rows}).encode())
+    pictures = {picture.sha256: picture for arm in arms or run.arms for _, picture in run.pictures(arm)}
+    rules = f"{VERSION} {asdict(THRESHOLDS)}"
+    rows = kept(run.folder / CACHE, rules, pictures, lambda _, picture: _rows(detect(run.pixels(picture))))
     names = tuple(Detection.__dataclass_fields__)
     return {
-        sha256: [Detection(**dict(zip(names, row, strict=True))) for row in found]  # type: ignore[arg-type]
-        for sha256, found in rows.items()
+        sha256: [Detection(**dict(zip(names, row, strict=True))) for row in found] for sha256, found in rows.items()
     }
 
 
-def _read_cache(path: Path, edition: str) -> dict[str, list[list[object]]]:
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # it is only a cache
-        return {}
-    return dict(known["pictures"]) if known.get("edition") == edition else {}
+def _rows(found: Sequence[Detection]) -> list[list[object]]:
+    return [list(asdict(item).values()) for item in found]

@@ -106,9 +106,14 @@ def draw(scene: Layout, num_frames: int = NUM_FRAMES) -> Frames:
 def _draw_frame(scene: Layout, frame: int) -> NDArray[np.uint8]:
     rows = canvas_rows(scene.canvas, SIZE_PX).copy()
     for course in scene.courses:
-        x, y = (round(value * PARTS) for value in course.at(frame))
-        blend(rows, _sprite(course.kind, x % PARTS, y % PARTS), x // PARTS, y // PARTS)
+        stamp(rows, course.kind, *course.at(frame))
     return rows.astype(np.uint8).reshape(SIZE_PX, SIZE_PX, 3)
+
+
+def stamp(rows: NDArray[np.float32], kind: str, x: float, y: float) -> None:
+    """Lay a glyph over the pixels, [size, size x 3], centred on (x, y) to an eighth of a pixel."""
+    right, down = round(x * PARTS), round(y * PARTS)
+    blend(rows, _sprite(kind, right % PARTS, down % PARTS), right // PARTS, down // PARTS)
 
 
 @cache
