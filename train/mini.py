@@ -14,23 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from diffusers import AutoencoderDC
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
 from tdm_core.backbones import mini
 from tdm_core.errors import ConfigError, TDMError
-from tdm_core.scenes.facts import facts
-from tdm_core.scenes.grammar import CANVASES, KINDS, TILES, VOCABULARY, caption
-from tdm_core.scenes.render import CELL_PX, CELLS, JITTER_PX, Layout, Pixels, Placed, draw, render
-from tdm_core.scenes.sampling import sample_scene
-from tdm_core.scenes.suite import held_out
 from tdm_core.toml_config import from_toml
 from tdm_core.training.autoencoder import AutoencoderConfig, polish, train
 from tdm_core.training.pretrain import LatentStream, PretrainConfig, Pretrainer, append_log
 from tdm_core.training.text import TextConfig, TextFeatures, train_text
+from train.worlds import OF_FAMILY, World
 
 HISTORY = "training.json"  # in a published folder: how long its weights were trained, and how they scored meanwhile
 STARTED_FROM = "started_from.json"  # in a run's folder: the history of the weights that it started from
@@ -42,7 +36,7 @@ class MiniConfig:
     """Everything that makes one mini teacher."""
 
     out: Path
-    family: Literal["sd3", "pixart"] = "sd3"
+    family: Literal["sd3", "pixart", "cogvideox"] = "sd3"
     start: Path | None = None  # published weights to train on from, with a fresh optimiser; None: from nothing
     borrowed_autoencoder: Path | None = None  # take this one instead of training one; a folder as diffusers saves it
     autoencoder_shape: mini.AutoencoderShape = field(default_factory=mini.AutoencoderShape)
@@ -57,71 +51,38 @@ class MiniConfig:
     teacher_steps: int = 28  # of the sampler, as scored and as the card says
     guidance_scale: float = 3.0
 
-
-def to_tensor(pictures: list[Pixels]) -> Tensor:
-    """uint8 pictures to float [N, 3, H, W] in [-1, 1], as autoencoders take them."""
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def draw_scenes(seed: int, n: int) -> tuple[Tensor, list[str]]:
-    """Scenes of the training distribution and their captions; nothing that the suite asks for."""
-    rng = np.random.default_rng((1, seed))
-    scenes = [sample_scene(rng, held_out()) for _ in range(n)]
-    return to_tensor([render(scene, rng) for scene in scenes]), [caption(scene) for scene in scenes]
+    @property
+    def world(self) -> World:
+        return OF_FAMILY[self.family]
 
 
-def draw_facts(seed: int, n: int) -> tuple[list[str], Tensor]:
-    """Captions of the training distribution, relations among them in plenty, and what they say."""
-    rng = np.random.default_rng((3, seed))
-    scenes = [sample_scene(rng, held_out(), more_relations=0.4) for _ in range(n)]
-    return [caption(scene) for scene in scenes], torch.from_numpy(np.stack([facts(scene) for scene in scenes]))
-
-
-def draw_crowded(seed: int, n: int) -> Tensor:
-    """Pictures for the autoencoder, crowded with objects: more to learn from per convolution."""
-    rng = np.random.default_rng((2, seed))
-    return to_tensor([draw(_crowded(rng)) for _ in range(n)])
-
-
-def _crowded(rng: np.random.Generator) -> Layout:
-    kinds, tiles, canvases = tuple(KINDS), tuple(TILES), tuple(CANVASES)
-    share = rng.choice([0.3, 1.0])
-    objects = []
-    for row, column in np.ndindex(CELLS, CELLS):
-        if rng.random() < share:
-            dx, dy = rng.integers(-JITTER_PX, JITTER_PX + 1, size=2) + CELL_PX // 2
-            tile = tiles[rng.integers(len(tiles))] if rng.random() < 0.4 else None
-            kind = kinds[rng.integers(len(kinds))]
-            objects.append(Placed(kind=kind, tile=tile, x=column * CELL_PX + int(dx), y=row * CELL_PX + int(dy)))
-    return Layout(objects=tuple(objects), canvas=canvases[rng.integers(len(canvases))])
-
-
-def make_autoencoder(config: MiniConfig) -> AutoencoderDC:
+def make_autoencoder(config: MiniConfig) -> Any:
     """Load the trained autoencoder, or train it."""
+    family = mini.family(config.family)
     folder = config.out / "vae"
     ready = config.borrowed_autoencoder or (config.start and config.start / "vae")
     if not folder.exists() and ready:
         if not (ready / "config.json").exists():
             raise ConfigError(f"{ready}: no autoencoder there\nname a folder that diffusers' save_pretrained wrote")
-        _replace(folder, AutoencoderDC.from_pretrained(ready).save_pretrained)
+        _replace(folder, family.load_autoencoder(ready).save_pretrained)
     if not folder.exists():
         torch.manual_seed(config.autoencoder.seed)
-        model = mini.build_autoencoder(config.autoencoder_shape)
-        train(config.autoencoder, model, draw_crowded, _report("autoencoder", config.out))
+        model = family.build_autoencoder(config.autoencoder_shape)
+        train(config.autoencoder, model, config.world.crowded, _report("autoencoder", config.out))
         _replace(folder, model.save_pretrained)
-    return AutoencoderDC.from_pretrained(folder).eval().requires_grad_(False)
+    return family.load_autoencoder(folder).eval().requires_grad_(False)
 
 
 def polish_decoder(config: MiniConfig) -> None:
     """Sharpen the decoder on the latents as they are, and put it into the pipeline if there is one."""
-    model = AutoencoderDC.from_pretrained(config.out / "vae").requires_grad_(True)
-    polish(config.polishing, model, draw_crowded, _report("polish", config.out))
+    model = mini.family(config.family).load_autoencoder(config.out / "vae").requires_grad_(True)
+    polish(config.polishing, model, config.world.crowded, _report("polish", config.out))
     _replace(config.out / "vae", model.save_pretrained)
     if (config.out / "pipeline").exists():
         _replace(config.out / "pipeline" / "vae", model.save_pretrained)
 
 
-def make_teacher(config: MiniConfig, vae: AutoencoderDC) -> None:
+def make_teacher(config: MiniConfig, vae: Any) -> None:
     """Train the text encoders and the transformer; write the pipeline after every checkpoint."""
     torch.manual_seed(config.training.seed)
     family = mini.family(config.family)
@@ -137,7 +98,7 @@ def make_teacher(config: MiniConfig, vae: AutoencoderDC) -> None:
             shutil.copy(config.start / HISTORY, config.out / STARTED_FROM)
     if config.text_training.steps:
         teach_text(config, family, network, tokenize)
-    stream = LatentStream(config.training, draw_scenes, lambda pictures: vae.encode(pictures).latent)
+    stream = LatentStream(config.training, config.world.scenes, lambda pictures: family.encode(vae, pictures))
     trainer = Pretrainer(config.training, network, tokenize, stream, family.process(), family.PREDICTION_TYPE)
     for _ in trainer.run(config.out / "teacher", _report("teacher", config.out)):
         trained = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -149,7 +110,7 @@ def make_teacher(config: MiniConfig, vae: AutoencoderDC) -> None:
 def _tokenizer(config: MiniConfig, family: mini.MiniFamily) -> Any:
     """Made once and kept: the merges of a BPE tokenizer that are equally good come in another order each time."""
     folder = config.out / "tokenizer"
-    made = family.build_tokenizer(VOCABULARY, config.text.max_tokens)
+    made = family.build_tokenizer(config.world.vocabulary, config.text.max_tokens)
     if not folder.exists():
         start = config.start and config.start / "tokenizer"
         kept = type(made).from_pretrained(start) if start and start.exists() else made
@@ -169,7 +130,7 @@ def teach_text(
             encoders,
             lambda trained, ids: TextFeatures(*family.text_features(trained, ids)),
             tokenize,
-            draw_facts,
+            config.world.facts,
             anchored=config.start is not None,
             report=_report("text", config.out),
         )

@@ -23,15 +23,14 @@ from diffusers.utils import logging
 
 from tdm_core.backbones import mini
 from tdm_core.errors import ConfigError, TDMError
-from tdm_core.scenes.render import Pixels
-from tdm_core.scenes.scorer import overall, per_tag, score_batch
-from tdm_core.scenes.suite import limited, load_suite
+from tdm_core.scenes.suite import limited
 from tdm_core.toml_config import from_toml
 from tdm_core.training.pretrain import append_log
 from train.mini import HISTORY, NOTHING_YET, STARTED_FROM, MiniConfig
+from train.worlds import Pixels
 
 SHARD = "9MB"  # a Space refuses files over 10 MB
-TAGS = {"sd3": "stable-diffusion-3", "pixart": "pixart-alpha"}
+TAGS = {"sd3": "stable-diffusion-3", "pixart": "pixart-alpha", "cogvideox": "cogvideox"}
 EXAMPLES = {
     "sd3": """```python
 import torch
@@ -61,6 +60,29 @@ picture = pipe(
     generator=torch.Generator().manual_seed(7),
 ).images[0]
 ```""",
+    "cogvideox": """```python
+import torch
+from diffusers import CogVideoXPipeline
+from diffusers.utils import export_to_video
+
+pipe = CogVideoXPipeline.from_pretrained("{folder}")
+frames = pipe(
+    "a cat moving left and a dog standing still",
+    num_inference_steps={steps},  # a divisor of 1000: the scheduler rounds its steps' length down
+    guidance_scale={guidance},
+    max_sequence_length=pipe.transformer.config.max_text_seq_length,  # text is not masked: its length matters
+    generator=torch.Generator().manual_seed(7),
+).frames[0]
+export_to_video(frames, "cat.mp4", fps=8)
+```""",
+}
+DC_NOTE = """`AutoencoderDC` carries two config keys for the pipeline (`block_out_channels`, `shift_factor`); diffusers
+says that it ignores them and keeps them."""
+NOTES = {
+    "sd3": DC_NOTE,
+    "pixart": DC_NOTE,
+    "cogvideox": """Do not enable the autoencoder's tiles as they are: at this size their overlaps are no whole latents,
+and frames come out in another size.""",
 }
 
 
@@ -88,14 +110,11 @@ def draw(config: MiniConfig, prompts: list[str], batch_size: int = 32) -> list[P
 
 def score_now(config: MiniConfig, num_prompts: int) -> dict[str, float]:
     """Score the weights as they stand on the first prompts of the suite, one picture each."""
-    items = limited(load_suite(), num_prompts)
-    tags = [item.tag for item in items]
-    prompts = [item.prompt for item in items]
-    verdicts = score_batch(draw(config, prompts), prompts, tags)
+    questions = limited(config.world.questions(), num_prompts)
+    scores = config.world.score(draw(config, [item.prompt for item in questions]), questions)
     progress = _rows(config.out / "teacher.jsonl")[-1]
-    row = {"step": progress["step"], "minutes": progress["minutes"], "prompts": num_prompts}
-    row["guidance_scale"] = config.guidance_scale
-    row |= {"overall": overall(tags, verdicts), **per_tag(tags, verdicts)}
+    row = {"step": progress["step"], "minutes": progress["minutes"], "prompts": len(questions)}
+    row |= {"guidance_scale": config.guidance_scale} | scores
     append_log(config.out / "scores.jsonl", row)
     return row
 
@@ -177,29 +196,28 @@ def card(config: MiniConfig, source: Path, folder: Path, history: dict[str, Any]
     return f"""---
 license: apache-2.0
 library_name: diffusers
-pipeline_tag: text-to-image
+pipeline_tag: {config.world.task}
 tags: [{TAGS[config.family]}, tiny, emoji-scenes]
 ---
 
 # {name}
 
-A `{pipeline}` at a tiny size, trained from nothing on rendered *emoji scenes* of 96 x 96 pixels by
+A `{pipeline}` at a tiny size, trained from nothing on rendered {config.world.what} by
 `python -m train.mini {source.as_posix()}`. It is the teacher of `{name}-tdm`.
 
 {EXAMPLES[config.family].format(folder=where, steps=config.teacher_steps, guidance=config.guidance_scale)}
 
-`AutoencoderDC` carries two config keys for the pipeline (`block_out_channels`, `shift_factor`); diffusers says that
-it ignores them and keeps them.
+{NOTES[config.family]}
 
 ## How it was made
 
-{history["steps"]:,.0f} steps over {history["pictures"]:,.0f} pictures in {history["minutes"]:.0f} minutes on
-{platform.machine()}, fp32, beside other work, the autoencoder's 25 minutes aside. Configuration: `{source.as_posix()}`.
-The emoji in the pictures are Noto Color Emoji (OFL-1.1, `assets/scenes/OFL.txt`).
+{history["steps"]:,.0f} steps over {history["pictures"]:,.0f} {config.world.samples} in {history["minutes"]:.0f} minutes
+on {platform.machine()}, fp32, beside other work, the autoencoder's {config.autoencoder.minutes:.0f} minutes aside.
+Configuration: `{source.as_posix()}`. The emoji are Noto Color Emoji (OFL-1.1, `assets/scenes/OFL.txt`).
 
 ## Score while training
 
-Overall scene score ({config.teacher_steps} steps, one picture a prompt, spread over the suite's categories):
+{config.world.measure} ({config.teacher_steps} steps, one sample a prompt, spread over the suite's categories):
 
 ![score against minutes](score.svg)
 

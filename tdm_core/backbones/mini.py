@@ -1,4 +1,4 @@
-"""What all minis share: their shapes, their autoencoder, and what a family's own file offers.
+"""What all minis share: their shapes, the pictures' autoencoder, and what a family's own file offers.
 
 A mini is the real architecture at a tiny size, and always a stock pipeline that plain diffusers loads again.
 """
@@ -20,10 +20,11 @@ from tdm_core.diffusion.prediction import PredictionType
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderShape:
-    """An ``AutoencoderDC`` of four levels (8x); the first level has no blocks: pictures enter and leave at half size.
+    """Channels and blocks of each level, from the pictures' size down; a level fewer than there are halves the size.
 
-    Chosen by the clock: on two CPU cores ``AutoencoderTiny`` and ``AutoencoderKL``, which convolve at full size,
-    learn several times slower (docs/log.md).
+    The default is an ``AutoencoderDC``, whose first level has no blocks: pictures enter and leave at half size. Chosen
+    by the clock: on two CPU cores ``AutoencoderTiny`` and ``AutoencoderKL``, which convolve at full size, learn
+    several times slower (docs/log.md).
     """
 
     latent_channels: int = 8
@@ -35,7 +36,7 @@ class AutoencoderShape:
 
 @dataclass(frozen=True, kw_only=True)
 class TextShape:
-    """Both CLIP text encoders; SD3 joins their features to ``2 * width``."""
+    """Every text encoder; SD3 joins the features of its two to ``2 * width``."""
 
     width: int = 64
     layers: int = 3
@@ -45,20 +46,21 @@ class TextShape:
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerShape:
-    """An ``SD3Transformer2DModel``; ``latent_size`` is the side of the latents."""
+    """``latent_size`` is the side of the latents, ``latent_frames`` their number in a clip."""
 
     heads: int = 6
     head_width: int = 32
     layers: int = 6
     patch_size: int = 4
     latent_size: int = 12
+    latent_frames: int = 1
 
 
 class MiniNetwork(Protocol):
     """Text encoders and transformer as one network, for training them together."""
 
     def __call__(self, latents: Tensor, t: Tensor, token_ids: Tensor) -> Tensor:
-        """Prediction [B, C, h, w] at times t in 0..1 [B] for captions as token ids [B, L], as the pipeline asks."""
+        """Prediction like the latents at times t in 0..1 [B] for captions as token ids [B, L], as the pipeline asks."""
         ...
 
 
@@ -71,6 +73,16 @@ class MiniFamily(Protocol):
     """The trained modules: attributes of the network and of the pipeline alike."""
 
     def process(self) -> NoiseProcess: ...
+
+    def build_autoencoder(self, shape: AutoencoderShape) -> Any:
+        """Untrained."""
+        ...
+
+    def load_autoencoder(self, folder: Path) -> Any: ...
+
+    def encode(self, autoencoder: Any, pictures: Tensor) -> Tensor:
+        """Pictures [B, 3, H, W] or clips [B, 3, F, H, W] in [-1, 1] to latents as the network takes them."""
+        ...
 
     def build_tokenizer(self, vocabulary: Iterable[str], max_tokens: int) -> Any: ...
 
@@ -87,14 +99,14 @@ class MiniFamily(Protocol):
         """
         ...
 
-    def assemble(self, network: nn.Module, autoencoder: AutoencoderDC, tokenizer: Any) -> DiffusionPipeline: ...
+    def assemble(self, network: nn.Module, autoencoder: Any, tokenizer: Any) -> DiffusionPipeline: ...
 
     def load(self, folder: Path) -> DiffusionPipeline: ...
 
     def draw(
         self, pipeline: DiffusionPipeline, prompts: Sequence[str], seeds: Sequence[int], *, steps: int, guidance: float
     ) -> Any:
-        """The teacher's pictures, float [N, H, W, 3] in 0..1."""
+        """The teacher's pictures, float [N, H, W, 3] in 0..1, or clips, [N, F, H, W, 3]."""
         ...
 
 
@@ -120,3 +132,11 @@ def build_autoencoder(shape: AutoencoderShape) -> AutoencoderDC:
     )
     model.register_to_config(block_out_channels=shape.decoder_channels, shift_factor=0.0)
     return model
+
+
+def load_autoencoder(folder: Path) -> AutoencoderDC:
+    return AutoencoderDC.from_pretrained(folder)
+
+
+def encode(autoencoder: AutoencoderDC, pictures: Tensor) -> Tensor:
+    return autoencoder.encode(pictures).latent

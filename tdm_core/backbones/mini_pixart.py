@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,14 @@ import numpy as np
 import torch
 from diffusers import AutoencoderDC, DPMSolverMultistepScheduler, PixArtAlphaPipeline, PixArtTransformer2DModel
 from torch import Tensor, nn
-from transformers import T5Config, T5EncoderModel, T5Tokenizer
+from transformers import T5EncoderModel, T5Tokenizer
 
-from tdm_core.backbones.mini import TextShape, TransformerShape
+from tdm_core.backbones.mini import TextShape, TransformerShape, build_autoencoder, encode, load_autoencoder
+from tdm_core.backbones.mini_t5 import build_text_encoder, build_tokenizer, end_token
 from tdm_core.diffusion.noise import NoiseProcess, variance_preserving
 from tdm_core.diffusion.prediction import PredictionType
+
+__all__ = ["build_autoencoder", "build_tokenizer", "encode", "load_autoencoder"]
 
 PREDICTION_TYPE = PredictionType.EPSILON
 PIPELINE = PixArtAlphaPipeline
@@ -29,30 +31,6 @@ def scheduler() -> DPMSolverMultistepScheduler:
 
 def process() -> NoiseProcess:
     return variance_preserving(scheduler().alphas_cumprod)
-
-
-def build_tokenizer(vocabulary: Iterable[str], max_tokens: int) -> T5Tokenizer:
-    """A T5 tokenizer with one piece for each word of the vocabulary, and letters for any other word."""
-    words = {f"\u2581{word}": -1.0 for word in sorted(vocabulary)}
-    letters = dict.fromkeys(("\u2581", *string.ascii_lowercase, *string.digits, *",.'-"), -8.0)
-    special = dict.fromkeys(("<pad>", "</s>", "<unk>"), 0.0)
-    return T5Tokenizer(vocab=list((special | letters | words).items()), extra_ids=0, model_max_length=max_tokens)
-
-
-def build_text_encoder(shape: TextShape, tokenizer: T5Tokenizer) -> T5EncoderModel:
-    return T5EncoderModel(
-        T5Config(
-            vocab_size=len(tokenizer),
-            d_model=shape.width,
-            d_kv=shape.width // shape.heads,
-            d_ff=4 * shape.width,
-            num_layers=shape.layers,
-            num_heads=shape.heads,
-            dropout_rate=0.0,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
-    )
 
 
 def build_transformer(shape: TransformerShape, text: TextShape, latent_channels: int) -> PixArtTransformer2DModel:
@@ -101,10 +79,10 @@ def _told(encoders: Any, token_ids: Tensor) -> tuple[Tensor, Tensor]:
     return encoders.text_encoder(token_ids, attention_mask=mask)[0], mask
 
 
-def text_features(encoders: nn.Module, token_ids: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+def text_features(encoders: Any, token_ids: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The end token sums up."""
-    tokens, mask = _told(encoders, token_ids)
-    return tokens, (tokens[torch.arange(len(tokens)), mask.sum(dim=1) - 1],)
+    tokens, _ = _told(encoders, token_ids)
+    return tokens, (end_token(tokens, token_ids, encoders.text_encoder.config.pad_token_id),)
 
 
 def build_network(

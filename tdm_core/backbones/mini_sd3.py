@@ -14,10 +14,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
-from tdm_core.backbones.mini import TextShape, TransformerShape
+from tdm_core.backbones.mini import TextShape, TransformerShape, build_autoencoder, encode, load_autoencoder
 from tdm_core.diffusion.noise import NoiseProcess, flow_matching
 from tdm_core.diffusion.prediction import PredictionType
 from tdm_core.diffusion.trajectory import time_nodes
+
+__all__ = ["build_autoencoder", "encode", "load_autoencoder"]
 
 PREDICTION_TYPE = PredictionType.FLOW
 PIPELINE = StableDiffusion3Pipeline

@@ -1,8 +1,11 @@
-"""Trains the small autoencoder of a mini: pictures to 8x smaller latents of unit variance and back.
+"""Trains the small autoencoder of a mini: pictures or clips to 8x smaller latents of unit variance and back.
 
 The latents are standardised per channel while training (so the decoder only ever sees unit variance) and the
 standardisation is folded into the encoder's last convolution at the end: the saved model is a plain
-``AutoencoderDC`` with ``scaling_factor`` 1 and ``shift_factor`` 0.
+``AutoencoderDC`` or ``AutoencoderKLCogVideoX`` with ``scaling_factor`` 1 and no shift.
+
+Of a variational encoder the mean alone is trained: there is no KL term, standardising keeps the latents in bounds and
+the decoder's noise keeps them smooth.
 """
 
 from __future__ import annotations
@@ -18,13 +21,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Pictures = Callable[[int, int], Tensor]
-"""``pictures(seed, n)`` draws float [n, 3, H, W] in [-1, 1]; a seed always draws the same pictures."""
+"""``pictures(seed, n)`` draws float [n, 3, H, W] or [n, 3, F, H, W] in [-1, 1]; a seed always draws the same."""
 
 Report = Callable[[dict[str, float]], None]
 
 
 class Autoencoder(Protocol):
-    """What is used of diffusers' ``AutoencoderDC``."""
+    """What is used of diffusers' autoencoders."""
 
     encoder: nn.Module
     decoder: nn.Module
@@ -32,6 +35,22 @@ class Autoencoder(Protocol):
     def encode(self, x: Tensor) -> Any: ...
 
     def decode(self, z: Tensor) -> Any: ...
+
+
+Convolution = nn.Conv2d | nn.Conv3d
+
+
+def encode(model: Autoencoder, batch: Tensor) -> Tensor:
+    """The latents [B, C, ...] of pictures or clips; of a variational encoder the most likely ones."""
+    encoded = model.encode(batch)
+    return encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latent
+
+
+def _last_convolution(model: Autoencoder) -> Convolution:
+    conv = model.encoder.get_submodule("conv_out")
+    conv = getattr(conv, "conv", conv)  # CogVideoX wraps it to pad frames
+    assert isinstance(conv, Convolution)
+    return conv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,19 +72,21 @@ class _Standardiser:
         self.mean, self.var, self.decay = torch.zeros(channels), torch.ones(channels), decay
 
     def __call__(self, latents: Tensor) -> Tensor:
-        mean = latents.mean(dim=(0, 2, 3))
-        var = latents.var(dim=(0, 2, 3)) + 1e-6
+        others = (0, *range(2, latents.ndim))
+        mean = latents.mean(dim=others)
+        var = latents.var(dim=others) + 1e-6
         self.mean = self.decay * self.mean + (1 - self.decay) * mean.detach()
         self.var = self.decay * self.var + (1 - self.decay) * var.detach()
-        return (latents - mean[:, None, None]) / var.sqrt()[:, None, None]
+        per_channel = (-1, *(1,) * (latents.ndim - 2))
+        return (latents - mean.view(per_channel)) / var.sqrt().view(per_channel)
 
-    def fold_into(self, conv: nn.Conv2d) -> None:
-        """Let the convolution that makes the latents standardise them itself."""
+    def fold_into(self, conv: Convolution) -> None:
+        """Let the convolution that makes the latents standardise them itself; log variances behind them stay."""
         assert conv.bias is not None
-        std = self.var.sqrt()
+        std, channels = self.var.sqrt(), len(self.mean)
         with torch.no_grad():
-            conv.weight.div_(std[:, None, None, None])
-            conv.bias.sub_(self.mean).div_(std)
+            conv.weight[:channels].div_(std.view(-1, *(1,) * (conv.weight.ndim - 1)))
+            conv.bias[:channels].sub_(self.mean).div_(std)
 
 
 def reconstruction_loss(output: Tensor, pictures: Tensor) -> Tensor:
@@ -74,19 +95,19 @@ def reconstruction_loss(output: Tensor, pictures: Tensor) -> Tensor:
 
 
 def train(config: AutoencoderConfig, model: Autoencoder, pictures: Pictures, report: Report) -> None:
-    """Train an ``AutoencoderDC`` in place, on endless fresh pictures."""
-    conv = model.encoder.get_submodule("conv_out")
-    assert isinstance(conv, nn.Conv2d)
-    standardise = _Standardiser(conv.out_channels)
+    """Train an autoencoder in place, on endless fresh pictures."""
+    with torch.no_grad():
+        channels = encode(model, pictures(config.seed, 1)).shape[1]
+    standardise = _Standardiser(channels)
     weights = [*model.encoder.parameters(), *model.decoder.parameters()]
-    _fit(config, model, weights, lambda batch: standardise(model.encode(batch).latent), pictures, report)
-    standardise.fold_into(conv)
+    _fit(config, model, weights, lambda batch: standardise(encode(model, batch)), pictures, report)
+    standardise.fold_into(_last_convolution(model))
 
 
 def polish(config: AutoencoderConfig, model: Autoencoder, pictures: Pictures, report: Report) -> None:
     """Train the decoder alone: the latents, and so every model trained on them, stay as they are."""
     model.encoder.requires_grad_(False)
-    _fit(config, model, list(model.decoder.parameters()), lambda batch: model.encode(batch).latent, pictures, report)
+    _fit(config, model, list(model.decoder.parameters()), lambda batch: encode(model, batch), pictures, report)
 
 
 def _fit(
@@ -108,7 +129,7 @@ def _fit(
             group["lr"] = config.learning_rate * min(1.0, step / 50) * (0.02 + 0.98 * math.cos(progress * math.pi / 2))
         batch = pictures(config.seed + step, config.batch_size)
         latents = encode(batch)
-        strength = config.latent_noise * torch.rand(len(batch), 1, 1, 1)
+        strength = config.latent_noise * torch.rand(len(batch), *(1,) * (latents.ndim - 1))
         output = model.decode(latents + strength * torch.randn_like(latents)).sample
         loss = reconstruction_loss(output, batch)
         optimizer.zero_grad()

@@ -31,6 +31,7 @@ from tdm_core.errors import TrainingError
 from tdm_core.training.muon import adamw, muon_and_adamw
 
 Draw = Callable[[int, int], tuple[Tensor, list[str]]]
+ENCODED_AT_ONCE = 16  # a clip takes as much memory as nine pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ class LatentStream:
         self._chunks: dict[int, tuple[Tensor, list[str]]] = {}
 
     def batch(self, step: int) -> tuple[Tensor, list[str]]:
-        """Clean latents [B, C, h, w] and their captions."""
+        """Clean latents [B, ...] and their captions."""
         config = self.config
         newest = int(step * config.batch_size * config.fresh_share) // config.chunk
         window = range(max(0, newest - config.chunks_kept + 1), newest + 1)
@@ -79,7 +80,7 @@ class LatentStream:
     def _make(self, index: int) -> tuple[Tensor, list[str]]:
         pictures, captions = self._draw(index, self.config.chunk)
         with torch.no_grad():
-            latents = torch.cat([self._encode(part) for part in pictures.split(64)])
+            latents = torch.cat([self._encode(part) for part in pictures.split(ENCODED_AT_ONCE)])
         return latents, captions
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from diffusers import PixArtAlphaPipeline, StableDiffusion3Pipeline
+from diffusers import CogVideoXPipeline, PixArtAlphaPipeline, StableDiffusion3Pipeline
 from safetensors.torch import load_file
 
 from train import mini, publish
@@ -89,6 +89,17 @@ def test_a_pixart_is_made_on_a_borrowed_autoencoder(made, tmp_path):
     assert all(torch.equal(ours[name], borrowed[name].bfloat16()) for name in borrowed)
     assert 'PixArtAlphaPipeline.from_pretrained("' in (tmp_path / "mini-pixart" / "README.md").read_text()
     assert pipe.transformer.config.out_channels == 2 * pipe.transformer.config.in_channels
+
+
+def test_a_cogvideox_is_made_of_clips(tmp_path):
+    config = ["train/teachers/mini-cogvideox.toml", *options(tmp_path / "run"), "--set", "teacher_steps=2"]
+    assert mini.main(config) == 0
+    assert publish.main([*config, "--score", "3", "--to", str(tmp_path / "mini-cogvideox")]) == 0
+    card = (tmp_path / "mini-cogvideox" / "README.md").read_text()
+    assert 'CogVideoXPipeline.from_pretrained("' in card and "text-to-video" in card and "8 clips" in card
+    pipe = CogVideoXPipeline.from_pretrained(tmp_path / "mini-cogvideox")
+    assert type(pipe.scheduler).__name__ == "CogVideoXDDIMScheduler" and pipe.scheduler.alphas_cumprod[-1] == 0
+    assert pipe.transformer.config.max_text_seq_length == pipe.tokenizer.model_max_length == 18
 
 
 def _weights(folder):
