@@ -78,7 +78,9 @@ def build_autoencoder(shape: AutoencoderShape) -> AutoencoderKLCogVideoX:
         layers_per_block=layers,
         down_block_types=("CogVideoXDownBlock3D",) * levels,
         up_block_types=("CogVideoXUpBlock3D",) * levels,
-        norm_num_groups=min(8, *channels),
+        norm_num_groups=max(
+            1, min(channels) // 4
+        ),  # 4 channels a group at full size, as published; 1 would lose colours
         temporal_compression_ratio=TEMPORAL_COMPRESSION,
         sample_height=64,
         sample_width=64,

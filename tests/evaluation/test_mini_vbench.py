@@ -1,10 +1,11 @@
 """mini-VBench of whole runs: clips come back from their files, totals carry paired intervals."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
-from tdm_core.evaluation import report
+from tdm_core.evaluation import cli, report
 from tdm_core.evaluation.metrics import mini_vbench
 from tdm_core.evaluation.runs import Run
 from tdm_core.evaluation.suites import load_suite
@@ -43,6 +44,12 @@ def test_clips_are_judged_once_and_runs_compared_by_their_suites_metric(run, mon
     assert mini_vbench.measure(run) == first
     text = report.compare(run, run)
     assert "difference of mini-vbench" in text and "| student | 0.000 [0.000, 0.000]" in text
+
+
+def test_every_metric_that_fits_the_suite_is_the_default(run, capsys):
+    options = SimpleNamespace(folder=run.folder, metrics=None)
+    assert cli._score(options) == 0
+    assert "## mini-vbench" in capsys.readouterr().out
 
 
 def test_a_prompts_own_clips_are_drawn_together():

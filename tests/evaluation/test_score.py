@@ -169,6 +169,8 @@ def test_the_commands_lead_from_a_preset_to_a_table(call, tmp_path, capsys):
     assert call("score", "--run", out, "--metrics", "scenes") == 0
     assert "| teacher | 1.000" in capsys.readouterr().out
     assert "student" in (out / "report.md").read_text()
+    with pytest.raises(ConfigError, match="--metrics mini-vbench: no such metric for the scenes suite"):
+        call("score", "--run", out, "--metrics", "mini-vbench")
     assert call("compare", "--run", out) == 0
     assert "student - teacher" in capsys.readouterr().out
     assert call("compare", "--run", out, "--run", out) == 0

@@ -42,7 +42,7 @@ def trained(request):
     model = mini_cogvideox.build_autoencoder(VIDEO_SHAPE) if video else mini.build_autoencoder(SHAPE)
     drawn = moving_discs if video else discs
     rows: list[dict[str, float]] = []
-    train(CONFIG, model, drawn, rows.append)
+    train(replace(CONFIG, batch_size=2) if video else CONFIG, model, drawn, rows.append)
     return model, drawn, rows
 
 
