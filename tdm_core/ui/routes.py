@@ -128,8 +128,7 @@ def routes(service: StudyService, secret: bytes) -> list[Route]:
         return _json({"accepted": True})
 
     async def rules(request: Request) -> Response:
-        shown = service.rules
-        return _json({"title": shown.title, "question": shown.question, "consent": shown.consent})
+        return _json({"question": service.rules.question, "consent": service.rules.consent})
 
     async def close(request: Request) -> Response:
         _known_rater(request, signer)  # a page elsewhere can post here, but not with our cookie
