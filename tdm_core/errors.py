@@ -13,6 +13,7 @@ TDMError
     ├── ExpiredTrialError
     ├── DuplicateVoteError
     ├── EarlyVoteError   a vote before the server has sent both sides and seen the minimum view
+    ├── InvitationError  the code is unknown, or somebody has used it
     ├── StudyClosedError
     ├── StudyOpenError   results are asked for while votes are still taken
     └── StorageError     the database is missing, locked, read-only or full
@@ -71,6 +72,10 @@ class DuplicateVoteError(StudyError):
 
 class EarlyVoteError(StudyError):
     """The vote came before both sides could have been seen."""
+
+
+class InvitationError(StudyError):
+    """The code lets nobody in, or let somebody else in."""
 
 
 class StudyClosedError(StudyError):

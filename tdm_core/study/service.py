@@ -20,6 +20,7 @@ from tdm_core.errors import (
     DuplicateVoteError,
     EarlyVoteError,
     ExpiredTrialError,
+    InvitationError,
     RequestError,
     StorageError,
     StudyClosedError,
@@ -228,7 +229,7 @@ class StudyService:
         """Let the rater in by an invitation.
 
         Raises:
-            UnknownTrialError: if the code is unknown or another rater used it.
+            InvitationError: if the code is unknown or another rater used it.
         """
         invite = invite_hash(code)
         with self._store.writing(self._study_id) as records:
@@ -236,7 +237,7 @@ class StudyService:
             if rater.invite == invite:
                 return
             if rater.invite is not None or not records.is_free_invite(invite):
-                raise UnknownTrialError("This invitation is unknown, or somebody has used it.")
+                raise InvitationError("This invitation is unknown, or somebody has used it.")
             records.put_rater(replace(rater, invite=invite))
 
     def open(self) -> StudyStatus:

@@ -6,6 +6,7 @@
 
 const ROUTES = new URL("gradio_api/study/", document.baseURI);
 const POLL_MS = 1500;
+const STOPS = ["draft", "invite", "paused", "withdrawn", "finished"]; // states that are just shown
 const LOST = ["unknown", "expired", "duplicate"]; // refusals after which only another trial helps
 const root = element.querySelector(".tdm-study");
 const find = (selector) => root.querySelector(selector);
@@ -31,7 +32,9 @@ function enter(state) {
   const focused = root.contains(document.activeElement);
   root.dataset.state = state;
   find(".tdm-end").hidden = !mayClose || !["trial", "finished"].includes(state);
+  find(".tdm-leave").hidden = mayClose || !["trial", "finished"].includes(state);
   sure(false);
+  leaving(false);
   if (focused && !document.activeElement?.checkVisibility()) root.focus({ preventScroll: true });
 }
 
@@ -43,7 +46,7 @@ async function attempt(step) {
     if (error.code === "closed") return refresh();
     if (error.code === "early") return tooEarly(error.message);
     if (LOST.includes(error.code)) return next("That pair was not counted, here is another.");
-    find(".tdm-problem").textContent = error.message;
+    find("[data-for=failed] .tdm-problem").textContent = error.message;
     again = () => attempt(step);
     enter("failed");
   }
@@ -63,9 +66,15 @@ function follow(status) {
     find(".tdm-total").textContent = status.votes === 1 ? "One vote was cast." : `${status.votes} votes were cast.`;
     return enter("closed");
   }
-  if (status.state === "finished") return enter("finished");
+  if (status.state === "consent") return askConsent();
+  if (STOPS.includes(status.state)) return enter(status.state);
   return started ? next() : enter("intro");
 }
+
+const askConsent = () => attempt(async () => {
+  find(".tdm-consent").textContent = (await ask("rules")).consent;
+  enter("consent");
+});
 
 function prepare({ pairs, needed, target }) {
   const goal = pairs < needed ? needed : target; // past the opening: this visitor has seen all pairs that exist
@@ -101,7 +110,9 @@ function reveal(bitmap, hint) {
   const width = bitmap.width / 2;
   const side = (id, label, x) => ({ id, label, state: "ready", picture: { bitmap, x, width } });
   shown = { rev: trial.number, items: [side("left", "Left", 0), side("right", "Right", width)] };
-  find(".tdm-number").textContent = `Pair ${trial.number} of ${trial.total}`;
+  find(".tdm-number").textContent = trial.practice ? "Practice pair" : `Pair ${trial.number} of ${trial.total}`;
+  find(".tdm-question").textContent = trial.question;
+  showCriteria(trial.criteria);
   find(".tdm-progress .tdm-bar-outer").style.setProperty("--done", (trial.number - 1) / trial.total);
   find(".tdm-prompt").textContent = trial.prompt;
   const fresh = root.dataset.state !== "trial";
@@ -111,6 +122,29 @@ function reveal(bitmap, hint) {
   find(".tdm-hint").textContent = hint;
   const current = trial;
   setTimeout(() => { if (trial === current) unlock(); }, trial.min_view_ms + 50);
+}
+
+const ANSWERS = [["left", "left"], ["tie", "the same"], ["right", "right"]];
+
+/** The study's further questions, which nobody has to answer; they go along with the vote. */
+function showCriteria(names) {
+  find(".tdm-criteria").hidden = !names.length;
+  find(".tdm-criteria").replaceChildren(...names.map((name, row) => {
+    const set = document.createElement("fieldset"), legend = document.createElement("legend");
+    legend.textContent = `Better in ${name}:`;
+    set.append(legend, ...ANSWERS.map(([value, words]) => {
+      const label = document.createElement("label"), input = document.createElement("input");
+      Object.assign(input, { type: "radio", name: `tdm-criterion-${row}`, value });
+      label.append(input, words);
+      return label;
+    }));
+    return set;
+  }));
+}
+
+function criteria() {
+  const given = trial.criteria.map((name, row) => [name, find(`[name=tdm-criterion-${row}]:checked`)?.value]);
+  return Object.fromEntries(given.filter(([, value]) => value));
 }
 
 function lock() {
@@ -129,14 +163,42 @@ async function vote(choice) {
   const cast = trial.trial, chosen = votes.find((button) => button.dataset.choice === choice);
   chosen.dataset.chosen = true;
   await attempt(async () => {
-    await ask("vote", { trial: cast, choice }); // the same vote twice counts once
-    await next();
+    const { right } = await ask("vote", { trial: cast, choice, criteria: criteria() }); // twice counts once
+    await next(right === undefined ? "" : right ? "Right: the other one was broken on purpose." : "One of them was broken on purpose; look once more at the next pair.");
   });
   delete chosen.dataset.chosen;
 }
 
+async function skip() {
+  if (root.dataset.state !== "trial") return;
+  const skipped = trial.trial;
+  lock();
+  await attempt(async () => {
+    await ask("skip", { trial: skipped });
+    await next("You skipped that pair.");
+  });
+}
+
+/** Here a refusal is about the code, not about a pair. */
+async function redeem() {
+  const problem = find("[data-for=invite] .tdm-problem");
+  try {
+    await ask("invitation", { code: find(".tdm-code").value.trim() });
+    problem.textContent = "";
+  } catch (error) {
+    problem.textContent = error.message;
+    return;
+  }
+  await next();
+}
+
+function leaving(asked) {
+  find(".tdm-leave .tdm-sure").hidden = !asked;
+  find("[data-do=leave]").hidden = asked;
+}
+
 function sure(asked) {
-  find(".tdm-sure").hidden = !asked;
+  find(".tdm-end .tdm-sure").hidden = !asked;
   find("[data-do=end]").hidden = asked;
 }
 
@@ -147,6 +209,13 @@ const actions = {
   keep: () => { sure(false); find("[data-do=end]").focus(); },
   really: () => attempt(async () => { await ask("close", {}); await refresh(); trigger("ended"); }),
   results: () => trigger("ended"),
+  look: () => refresh(),
+  agree: () => { started = true; attempt(async () => { await ask("consent", {}); await next(); }); },
+  redeem,
+  skip,
+  leave: () => { leaving(true); find("[data-do=stay]").focus(); },
+  stay: () => { leaving(false); find("[data-do=leave]").focus(); },
+  withdraw: () => attempt(async () => { await ask("withdraw", {}); enter("withdrawn"); }),
 };
 
 root.addEventListener("click", (event) => {
@@ -156,7 +225,8 @@ root.addEventListener("click", (event) => {
 });
 root.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey || event.repeat) return;
-  if (event.target.closest("dialog, select")) return;
+  if (event.target.closest("dialog, select, input")) return;
+  if (event.key.toLowerCase() === "s" && root.dataset.state === "trial") return skip();
   const choice = voteKeys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!choice || root.dataset.state !== "trial") return;
   event.preventDefault();

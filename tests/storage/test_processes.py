@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tdm_core.errors import DuplicateVoteError
+from tdm_core.errors import DuplicateVoteError, StorageError
 from tdm_core.storage import open_store
 from tdm_core.study import Choice
 from tests.studies import Clock, a_service, look
@@ -47,30 +47,24 @@ def services(address, clock):
         store.close()
 
 
-@pytest.mark.parametrize("acknowledged_before_the_kill", [1, 30])
-def test_every_acknowledged_vote_survives_a_kill(address, acknowledged_before_the_kill):
-    voter = a_voter(address, "voter", 10_000)
-    lines = [voter.stdout.readline() for _ in range(acknowledged_before_the_kill)]
-    voter.kill()
-    rest, _ = voter.communicate()  # what it had acknowledged between our last line and its death
-    lines += [line for line in rest.splitlines(keepends=True) if line.endswith("\n")]
-    acknowledged = dict(line.split() for line in lines)
-    assert len(acknowledged) >= acknowledged_before_the_kill
-    stored = stored_votes(address)
-    assert acknowledged.items() <= stored.items()
-    assert len(stored) <= len(acknowledged) + 1  # the vote that was committed and not yet printed
-
-
-def test_voting_goes_on_after_a_kill(address, clock):
-    voter = a_voter(address, "voter", 10_000)
-    voter.stdout.readline()
-    voter.kill()
-    voter.communicate()
-    before = len(stored_votes(address))
+def test_kill_after_kill_loses_no_acknowledged_vote(address):
+    """`python -m benchmarks study_faults` does the same 20 times over 2,000 votes."""
+    acknowledged = {}
+    for life in range(3):
+        voter = a_voter(address, f"life {life}", 10_000)
+        lines = [voter.stdout.readline() for _ in range(10)]
+        voter.kill()
+        rest, _ = voter.communicate()
+        lines += [line for line in rest.splitlines(keepends=True) if line.endswith("\n")]
+        acknowledged |= dict(line.split() for line in lines)
+        stored = stored_votes(address)
+        assert acknowledged.items() <= stored.items()
+        assert len(stored) <= len(acknowledged) + life + 1
     with closing(open_store(*address)) as store:
+        clock = Clock()
         service = a_service(store=store, clock=clock)
         offer = look(service, clock, "another")
-        assert service.cast_vote("another", offer.trial, Choice.TIE) == before + 1
+        assert service.cast_vote("another", offer.trial, Choice.TIE) == len(stored) + 1
 
 
 def test_two_processes_share_one_database_from_its_first_moment(address):
@@ -109,3 +103,28 @@ def test_of_fifty_votes_on_one_trial_at_once_one_counts(services, clock, address
     assert stored_trial == offer.trial
     assert outcomes.keys() == {"refused", Choice(stored_choice)}
     assert outcomes[Choice(stored_choice)] in (12, 13)  # all who chose alike are told so
+
+
+def test_a_server_that_was_restarted_has_all_votes_and_takes_the_one_it_refused(postgresql, tmp_path, clock):
+    with closing(open_store(tmp_path, postgresql.database(), busy_timeout_seconds=PATIENCE_SECONDS)) as store:
+        service = a_service(store=store, clock=clock)
+        offers = [look(service, clock, str(rater)) for rater in range(4)]
+        for offer, rater in zip(offers[:2], "01", strict=True):
+            service.cast_vote(rater, offer.trial, Choice.LEFT)
+        postgresql.stop()
+        with pytest.raises(StorageError, match="start the server") as error:
+            service.cast_vote("2", offers[2].trial, Choice.LEFT)
+        assert len(str(error.value).splitlines()) <= 2
+        postgresql.start()
+        assert service.cast_vote("2", offers[2].trial, Choice.LEFT) == 3
+        assert service.cast_vote("1", offers[1].trial, Choice.LEFT) == 3  # a retry of what was acknowledged
+        assert service.cast_vote("3", offers[3].trial, Choice.LEFT) == 4
+        assert store.problems("demo") == []
+
+
+def test_a_password_is_in_no_message(tmp_path):
+    with pytest.raises(StorageError) as error:
+        open_store(tmp_path, "postgresql://ada:hush@127.0.0.1:1/votes", busy_timeout_seconds=1)
+    assert "hush" not in str(error.value)
+    assert "start the server" in str(error.value)
+    assert len(str(error.value).splitlines()) <= 2

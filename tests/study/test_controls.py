@@ -4,7 +4,14 @@ from collections import Counter
 
 import pytest
 
-from tdm_core.errors import ConfigError, DuplicateVoteError, ExpiredTrialError, RequestError, UnknownTrialError
+from tdm_core.errors import (
+    ConfigError,
+    DuplicateVoteError,
+    ExpiredTrialError,
+    InvitationError,
+    RequestError,
+    UnknownTrialError,
+)
 from tdm_core.study import Choice, Controls, MemoryStore, Offer, Purpose
 from tdm_core.study.rules import StudyRules
 from tests.studies import Clock, FakePair, FakePairs, a_service, look, look_and_vote
@@ -215,9 +222,9 @@ def test_an_invitation_lets_one_rater_in(clock):
     service.redeem("r", code)  # a reload
     assert isinstance(service.next_trial("r"), Offer)
     for forged in (code, "nonsense", "\ud800"):
-        with pytest.raises(UnknownTrialError):
+        with pytest.raises(InvitationError):
             service.redeem("thief", forged)
-    with pytest.raises(UnknownTrialError):
+    with pytest.raises(InvitationError):
         service.redeem("r", other)  # one is enough, and the other stays free
     service.redeem("thief", other)
 

@@ -44,7 +44,13 @@ class Fakes:
     def begin_study(self, wanted: dict[str, Any]) -> None:
         rules = from_mapping(StudyRules, RULES | wanted.get("rules", {}), where="the test's rules")
         self.bank = FakeBank(made=wanted.get("pairs", 3))
-        self._service = StudyService(store=MemoryStore(), pairs=self.bank, rules=rules)
+        self._store = MemoryStore()
+        self._service = StudyService(store=self._store, pairs=self.bank, rules=rules)
+        self.codes = self._service.invite(wanted.get("invite", 0))
+
+    def criteria(self) -> list[dict[str, str]]:
+        with self._store.reading("demo") as records:
+            return [dict(vote.criteria) for vote in records.votes()]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._service, name)
@@ -70,7 +76,8 @@ def main(port: int) -> None:
             fakes.bank.made = wanted["pairs"]
         elif wanted:
             fakes.begin_study(wanted)
-        return JSONResponse({"seeds": fakes.seeds, "closed": fakes.closed, "status": asdict(fakes.status())})
+        told = {"seeds": fakes.seeds, "closed": fakes.closed, "codes": fakes.codes, "criteria": fakes.criteria()}
+        return JSONResponse(told | {"status": asdict(fakes.status())})
 
     async def close(request: Request) -> Response:
         return JSONResponse(asdict(fakes.close()))

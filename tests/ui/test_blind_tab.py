@@ -61,6 +61,54 @@ def test_a_visitor_votes_through_the_study_and_reads_the_result(fresh, open_page
     page.locator(".tdm-study[data-state=closed]").wait_for()
 
 
+def test_a_study_of_somebody_else_from_invitation_to_withdrawal(fresh, open_page):
+    codes = fresh.control(
+        pairs=12,
+        invite=1,
+        rules={
+            "visitors_may_close": False,
+            "identity": "invite",
+            "consent": "We keep <b>your</b> answers.",
+            "criteria": ["quality"],
+            "question": "Which one would you hang on a wall?",
+            "target": 12,
+            "controls": {},
+        },
+    )["codes"]
+    page = open_page(fresh.url)
+    page.get_by_role("tab", name="Blind study").click()
+    page.get_by_role("button", name="Start").click()
+    page.get_by_label("The code that you were given").fill("wrong")
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_text("This invitation is unknown").wait_for()
+    page.get_by_label("The code that you were given").fill(codes[0])
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_text("We keep <b>your</b> answers.").wait_for()
+    page.get_by_role("button", name="I agree").click()
+    number(page, "Practice pair")
+    assert page.locator(".tdm-question").text_content() == "Which one would you hang on a wall?"
+    for _ in range(2):
+        page.locator("[data-choice]:not([aria-disabled])").first.wait_for()
+        page.get_by_role("button", name="Left is better").click()
+        page.locator(".tdm-hint", has_text="broken on purpose").wait_for()
+    number(page, "Pair 3 of")
+    page.get_by_role("group", name="Better in quality:").get_by_label("the same").check()
+    unlocked(page)
+    page.get_by_role("button", name="Right is better").click()
+    number(page, "Pair 4 of")
+    page.get_by_role("button", name="Skip this pair").click()
+    page.locator(".tdm-hint", has_text="skipped").wait_for()
+    page.reload()
+    start(page)
+    number(page, "Pair 4 of")
+    assert page.get_by_role("button", name="End the study").count() == 0
+    page.get_by_role("button", name="Leave the study").click()
+    page.get_by_role("button", name="Leave", exact=True).click()
+    page.locator(".tdm-study[data-state=withdrawn]").wait_for()
+    status = fresh.control()
+    assert (status["status"]["votes"], status["criteria"]) == (3, [{}, {}, {"quality": "tie"}])
+
+
 def test_no_vote_before_the_minimum_view(fresh, open_page):
     fresh.control(pairs=3, rules={"min_view_ms": 60_000})
     page = open_page(fresh.url)

@@ -271,7 +271,7 @@ def test_an_invitation_opens_the_study_once(clock):
     for visitor in (browser, thief):
         assert post(visitor, "next").json()["state"] == "invite"
     assert post(browser, "invitation", code=code).json() == {"accepted": True}
-    assert_refused(post(thief, "invitation", code=code), 404, "unknown")
+    assert_refused(post(thief, "invitation", code=code), 409, "invitation")
     assert post(browser, "next").json()["state"] == "trial"
 
 
