@@ -230,8 +230,17 @@ def app() -> Starlette:
 
 def noise(request: Any) -> Any:
     pixels = np.random.default_rng(request.seed).integers(256, size=(128, 128, 3), dtype=np.uint8)
-    figures = {"steps": 1, "nfe": 1, "guidance_scale": 1.0, "seconds": 0.0, "denoiser_seconds": 0.0}
-    yield Sample(media=pixels, kind="image", scheduler="none", noise_sha256=str(request.seed), **figures)
+    yield Sample(
+        media=pixels,
+        kind="image",
+        steps=1,
+        nfe=1,
+        guidance_scale=1.0,
+        scheduler="none",
+        seconds=0.0,
+        denoiser_seconds=0.0,
+        noise_sha256=str(request.seed),
+    )
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ from tdm_core.study.exclusions import excluded_raters, real, without
 from tdm_core.study.rules import StudyRules
 from tdm_core.study.trials import Choice, Purpose, Vote
 
+__all__ = ["Interval", "PromptShare", "SideBalance", "StudyReport", "analyse", "score", "sequence"]
+
 METHODOLOGY = 2  # raised when a figure is computed in another way
 FINISHED = 0.8  # share of a rater's real trials after which the rater counts in the sequence
 

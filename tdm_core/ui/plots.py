@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from tdm_core.study.analysis import StudyReport
+from collections import Counter
+from collections.abc import Sequence
+from html import escape
+
+from tdm_core.study.analysis import Interval, PromptShare, StudyReport
 
 WIDTH, LEFT, RIGHT = 640, 10, 630
+ROW, STRIP, FOREST_LEFT = 36, 150, 210
 ANCHORS = ("start", "middle", "middle", "middle", "end")
 
 
@@ -24,6 +29,41 @@ def interval_plot(*, low: float, value: float, high: float) -> str:
       <text x="{RIGHT}" y="110" text-anchor="end">student preferred →</text></svg>"""
 
 
+def forest_plot(rows: Sequence[tuple[str, Interval, float]], *, margin: float) -> str:
+    """One line a row: its name, its interval, its share; the even chance and the margin below it are marked."""
+    height = ROW * len(rows) + 44
+    lines = "".join(_forest_row(index, *row) for index, row in enumerate(rows))
+    ticks = "".join(
+        f'<text x="{_forest_x(share):g}" y="{height - 6}" text-anchor="middle">{share * 100:.0f} %</text>'
+        for share in (0, 0.25, 0.5, 0.75, 1)
+    )
+    marks = "".join(
+        f'<line class="{name}" x1="{_forest_x(share):g}" x2="{_forest_x(share):g}" y1="2" y2="{height - 26}"/>'
+        for name, share in (("tdm-even", 0.5), ("tdm-margin", 0.5 - margin))
+    )
+    told = "; ".join(f"{name}: {percent(share)}" for name, _, share in rows)
+    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(told)}">{marks}{lines}{ticks}</svg>'
+
+
+def strip_plot(prompts: Sequence[PromptShare]) -> str:
+    """Each prompt's share as one dot; dots that would cover each other are stacked."""
+    stacks: Counter[int] = Counter()
+    dots = []
+    for prompt in sorted(prompts, key=lambda each: each.share):
+        place = round(prompt.share * 40)
+        stacks[place] += 1
+        title = f"{escape(prompt.prompt)}: {percent(prompt.share)} of {prompt.votes}"
+        y = STRIP - 30 - 11 * (stacks[place] - 1) % (STRIP - 40)
+        dots.append(f'<circle class="tdm-dot" cx="{_x(place / 40):.1f}" cy="{y}" r="5"><title>{title}</title></circle>')
+    ticks = "".join(
+        f'<text x="{_x(index / 4):g}" y="{STRIP - 6}" text-anchor="{anchor}">{index * 25} %</text>'
+        for index, anchor in enumerate(ANCHORS)
+    )
+    even = f'<line class="tdm-even" x1="{_x(0.5):g}" x2="{_x(0.5):g}" y1="4" y2="{STRIP - 22}"/>'
+    label = f"{len(prompts)} prompts, one dot each"
+    return f'<svg viewBox="0 0 {WIDTH} {STRIP}" role="img" aria-label="{label}">{even}{"".join(dots)}{ticks}</svg>'
+
+
 def votes_plot(report: StudyReport) -> str:
     """All votes as one bar in four parts, with a legend."""
     student, teacher = report.arms
@@ -41,6 +81,17 @@ def votes_plot(report: StudyReport) -> str:
     legend = "".join(f'<li class="tdm-{name}">{label} <b>{count}</b></li>' for name, label, count in parts)
     bar = f'<svg viewBox="0 0 {WIDTH} 56" role="img" aria-label="{title}">{"".join(bars)}</svg>'
     return f'{bar}<ul class="tdm-legend">{legend}</ul>'
+
+
+def _forest_row(index: int, name: str, interval: Interval, share: float) -> str:
+    y, low, high = ROW * index + 18, _forest_x(interval.low), _forest_x(interval.high)
+    return f"""<text x="{LEFT}" y="{y + 5}">{escape(name)}</text>
+      <line class="tdm-range" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>
+      <circle class="tdm-dot" cx="{_forest_x(share):.1f}" cy="{y}" r="6"/>"""
+
+
+def _forest_x(share: float) -> float:
+    return FOREST_LEFT + share * (RIGHT - 16 - FOREST_LEFT)
 
 
 def _tick(index: int, anchor: str) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 import gradio as gr
 
 from tdm_core.errors import StorageError, StudyError
-from tdm_core.study.analysis import StudyReport
+from tdm_core.study.analysis import Interval, StudyReport
 from tdm_core.ui import texts
-from tdm_core.ui.plots import interval_plot, percent, votes_plot
+from tdm_core.ui.plots import forest_plot, interval_plot, percent, strip_plot, votes_plot
 
 
 def results_tab(results: Callable[[], StudyReport], *, opened: gr.Tab) -> dict[str, Any]:
@@ -45,6 +45,9 @@ def results_html(results: Callable[[], StudyReport]) -> str:
       <p class="tdm-lead">{_lead(report)}</p>
       <figure><figcaption>Share of the student, with its 95 % interval</figcaption>{interval}</figure>
       <figure><figcaption>How the votes fell</figcaption>{votes_plot(report)}</figure>
+      <figure><figcaption>All votes, the clean ones, each question; dotted: still “not worse”</figcaption>
+        {_forest(report)}</figure>
+      <figure><figcaption>Share of the student per prompt</figcaption>{strip_plot(report.per_prompt)}</figure>
       {_table(report)}
       <p class="tdm-small">{_caveat(report)}</p>
     </article>"""
@@ -75,6 +78,41 @@ def _lead(report: StudyReport) -> str:
     )
 
 
+def _forest(report: StudyReport) -> str:
+    shares = {f"all {report.votes} votes": report.share, f"clean, {report.clean.votes} votes": report.clean.share}
+    shares |= {name: result.share for name, result in report.criteria.items() if name != "overall"}
+    rows = [(name, Interval(share.low, share.high), share.value) for name, share in shares.items() if share]
+    rows.insert(2, ("at any time, by rater", report.sequential.interval, _middle(report.sequential.interval)))
+    return forest_plot(rows, margin=report.non_inferiority.margin if report.non_inferiority else 0.0)
+
+
+def _middle(interval: Interval) -> float:
+    return (interval.low + interval.high) / 2
+
+
+def _quality(report: StudyReport) -> list[tuple[str, str]]:
+    """What the votes say about the raters, and whose were left out of the clean estimate."""
+    rows = [("Raters, of those planned", f"{report.raters} of {report.target_raters}")]
+    if report.non_inferiority:
+        shown = "shown" if report.non_inferiority.is_shown else "not shown"
+        bound = f"lower bound {percent(report.non_inferiority.low)}"
+        rows.append((f"Not worse by more than {percent(report.non_inferiority.margin)}", f"{shown} ({bound})"))
+    for name, count in (
+        ("Broken pictures found", report.golds),
+        ("Equal pictures called alike", report.identical),
+        ("Repeated pairs answered alike", report.repeats),
+    ):
+        if count.trials:
+            rows.append((name, f"{count.successes} of {count.trials}"))
+    if report.agreement.nominal is not None:
+        rows.append(("Agreement between raters (Krippendorff’s α)", f"{report.agreement.nominal:.2f}"))
+    left_out = [f"{rule.replace('_', ' ')}: {count}" for rule, count in report.excluded.items() if count]
+    rows.append(("Raters left out of the clean estimate", ", ".join(left_out) or "none"))
+    if report.withdrawn:
+        rows.append(("Raters who withdrew, in no figure", str(report.withdrawn)))
+    return rows
+
+
 def _caveat(report: StudyReport) -> str:
     alone = "There was a single rater, so this speaks about that rater alone. " if report.raters == 1 else ""
     return (
@@ -97,5 +135,6 @@ def _table(report: StudyReport) -> str:
         low, high = report.decisive_interval
         wilson = f"{percent(report.decisive_share)} ({percent(low)} to {percent(high)}, Wilson)"
         rows.append(("Student’s share without ties", wilson))
+    rows += _quality(report)
     body = "".join(f"<tr><th scope='row'>{name}</th><td>{value}</td></tr>" for name, value in rows)
     return f"<table>{body}</table>"

@@ -4,9 +4,11 @@ import pytest
 
 from tdm_core.errors import StorageError, StudyOpenError
 from tdm_core.stats import Interval, ShareEstimate
-from tdm_core.study import StudyRules, analyse
-from tdm_core.study.analysis import SideBalance
+from tdm_core.study import Choice, StudyRules, Trial, Vote, analyse
+from tdm_core.study.analysis import PromptShare, SideBalance
+from tdm_core.study.rules import DEMO
 from tdm_core.ui import texts
+from tdm_core.ui.plots import percent
 from tdm_core.ui.results import results_html
 
 
@@ -44,7 +46,39 @@ def test_the_verdict_follows_the_interval_and_not_the_share(interval, verdict):
 def test_the_plot_is_to_scale():
     html = results_html(lambda: a_report(value=0.5))
     assert 'cx="320.0"' in html  # the middle of 640
-    assert html.count("<svg") == 2
+    assert html.count("<svg") == 4
+
+
+def test_prompts_and_questions_are_shown_as_text():
+    prompt = '<img src=x onerror="alert(1)">'
+    trial = Trial(
+        id="a",
+        rater_id="r",
+        position=0,
+        pair_id="p",
+        prompt=prompt,
+        left_arm="student",
+        right_arm="teacher",
+        media_token="m",
+        issued_at_ms=0,
+        expires_at_ms=9,
+        sent_at_ms=1,
+    )
+    vote = Vote(trial=trial, choice=Choice.LEFT, cast_at_ms=5000, criteria={"<b>": Choice.TIE})
+    html = results_html(lambda: analyse([vote], rules=replace(DEMO, criteria=("<b>",))))
+    assert "<img" not in html
+    assert "<b></text>" not in html
+    assert "&lt;img src=x" in html
+
+
+def test_the_plots_name_what_was_measured():
+    report = replace(a_report(), per_prompt=(PromptShare(prompt="a cat", votes=3, share=1.0),))
+    html = results_html(lambda: report)
+    assert f"a cat: {percent(1.0)} of 3" in html
+    assert "all 80 votes" in html
+    assert "clean, 0 votes" not in html  # nothing clean, no line
+    assert "at any time, by rater" in html
+    assert "Raters left out of the clean estimate" in html
 
 
 def test_a_single_rater_is_pointed_out():
