@@ -19,7 +19,7 @@ from tdm_core.errors import LoadError
 from tdm_core.generation.presets import load_presets
 from tdm_core.generation.sample import Role, SampleRequest
 from tdm_core.scenes import grammar
-from tdm_core.study import MemoryStore, StudyRules, StudyService
+from tdm_core.study import MemoryStore, StudyRules, StudyService, Trial
 from tdm_core.study.rules import DEMO
 from tdm_core.toml_config import from_mapping
 from tdm_core.ui.inputs import PageInputs
@@ -52,6 +52,9 @@ class Fakes:
         with self._store.reading("demo") as records:
             return [dict(vote.criteria) for vote in records.votes()]
 
+    def trials(self) -> list[Trial]:
+        return list(self._store._records("demo")._trials.values())
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._service, name)
 
@@ -77,6 +80,7 @@ def main(port: int) -> None:
         elif wanted:
             fakes.begin_study(wanted)
         told = {"seeds": fakes.seeds, "closed": fakes.closed, "codes": fakes.codes, "criteria": fakes.criteria()}
+        told |= {"trials": [asdict(trial) for trial in fakes.trials()]}
         return JSONResponse(told | {"status": asdict(fakes.status())})
 
     async def close(request: Request) -> Response:
