@@ -51,7 +51,7 @@ LAYERS = {
         ours="errors toml_config diffusion backbones",
         others="torch numpy PIL accelerate safetensors huggingface_hub filelock tqdm",
     ),
-    "evaluation": layer(ours="errors stats scenes generation evaluation.metrics", others="numpy PIL"),
+    "evaluation": layer(ours="errors toml_config stats scenes generation evaluation.metrics", others="numpy PIL"),
     "evaluation.metrics": layer(ours="errors stats scenes generation", others=f"numpy scipy {METRIC_PACKAGES}"),
     "storage": layer(ours="errors study", others="sqlalchemy alembic huggingface_hub"),
     "ui": layer(

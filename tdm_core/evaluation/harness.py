@@ -71,6 +71,8 @@ def generate(
         seeds=seeds,
         arms=_earlier_arms(folder, preset, suite) | entries,
         environment=environment(),
+        family=preset.family,
+        base=preset.base,
     )
     folder.mkdir(parents=True, exist_ok=True)
     write_header(folder, header)

@@ -44,6 +44,9 @@ class Header:
     seeds: int
     arms: dict[str, ArmEntry]
     environment: dict[str, str | None]
+    family: str = ""
+    base: str = ""
+    """As the preset names it: which published figures may stand beside this run's."""
 
 
 @dataclass(frozen=True, kw_only=True)
