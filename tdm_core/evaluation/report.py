@@ -1,24 +1,28 @@
-"""Results as files: ``results.json`` for scripts, ``report.md`` for people; and two runs beside each other."""
+"""Results as files: ``results.json`` for scripts, ``report.md`` and ``report.html`` for people; two runs compared."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from tdm_core.evaluation.anchors import Anchor, anchors_beside
+from tdm_core.evaluation.gallery import pairs
+from tdm_core.evaluation.html_report import page
 from tdm_core.evaluation.metrics import Measured, Metric, main_metric
 from tdm_core.evaluation.runs import Run
 from tdm_core.generation.media import write_whole
 
 RESULTS = "results.json"
 REPORT = "report.md"
+PAGE = "report.html"
 COMPARISONS = "comparisons"
 COMPARISON_HEADER = ("paired, same prompts and noises", "value [95 %]", "share of resamples below 0")
 
 
 def score(run: Run, metrics: Sequence[Metric]) -> dict[str, Any]:
-    """Measure, write both files, and return what ``results.json`` holds.
+    """Measure, write the three files, and return what ``results.json`` holds.
 
     ``{metric: {arm: {"value", "low", "high", "n", ...}}, "comparisons": {metric: {...}}, "metrics": ..., "run": ...}``
     """
@@ -26,18 +30,51 @@ def score(run: Run, metrics: Sequence[Metric]) -> dict[str, Any]:
     results: dict[str, Any] = {name: found.arms for name, found in measured.items()}
     results[COMPARISONS] = {name: found.comparisons for name, found in measured.items()}
     results["metrics"] = {
-        metric.NAME: {"version": metric.VERSION, "higher_is_better": metric.HIGHER_IS_BETTER} for metric in metrics
+        metric.NAME: {
+            "version": metric.VERSION,
+            "higher_is_better": metric.HIGHER_IS_BETTER,
+            "fingerprint": measured[metric.NAME].fingerprint,
+        }
+        for metric in metrics
     }
     results["run"] = {
         "preset": run.header.preset,
         "suite": run.header.suite,
         "suite_sha256": run.header.suite_sha256,
         "seeds": run.header.seeds,
+        "rows": {arm: _sampling(run, arm) for arm in run.arms},
         "environment": run.header.environment,
     }
+    anchors = {name: _anchors(run, name, found) for name, found in measured.items()}
+    lower = [metric.NAME for metric in metrics if not metric.HIGHER_IS_BETTER]
+    shown = page(run, results, anchors=anchors, pairs=pairs(run, measured, lower_is_better=lower))
     write_whole(run.folder / RESULTS, (json.dumps(results, indent=2) + "\n").encode())
-    write_whole(run.folder / REPORT, _report(run, measured).encode())
+    write_whole(run.folder / REPORT, _report(run, measured, anchors).encode())
+    write_whole(run.folder / PAGE, shown.encode())
     return results
+
+
+def _sampling(run: Run, arm: str) -> dict[str, Any]:
+    """How the arm's pictures were made, as counted and timed: a picture's share of its batch, median."""
+    entry, made = run.header.arms[arm], [picture for _, picture in run.pictures(arm)]
+    return {
+        "steps": entry.steps,
+        "guidance_scale": entry.guidance_scale,
+        "nfe": median(picture.nfe for picture in made),
+        "seconds": median(picture.seconds for picture in made),
+        "denoiser_seconds": median(picture.denoiser_seconds for picture in made),
+    }
+
+
+def _anchors(run: Run, metric: str, found: Measured) -> list[Anchor]:
+    head = run.header
+    asked = {
+        "suite": head.suite,
+        "seeds": str(head.seeds),
+        "limit": "none" if head.limit is None else str(head.limit),
+        "base": head.base or head.preset,
+    }
+    return anchors_beside(metric, found.fingerprint | asked, family=head.family)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -46,7 +83,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
 
 
-def _report(run: Run, measured: dict[str, Measured]) -> str:
+def _report(run: Run, measured: dict[str, Measured], anchors: Mapping[str, Sequence[Anchor]]) -> str:
     head = run.header
     pictures = len(run.items) * head.seeds
     parts = [
@@ -64,6 +101,8 @@ def _report(run: Run, measured: dict[str, Measured]) -> str:
             parts += [_tags_table(found), _reasons_table(found)]
         if any("scaled" in row for row in found.arms.values()):
             parts.append(_dimensions_table(found))
+        if anchors[name]:
+            parts.append(_anchors_table(found, anchors[name]))
     environment = ", ".join(f"{key} {value}" for key, value in head.environment.items() if value)
     return "\n".join([*parts, f"Made with {environment}; suite {head.suite_sha256[:12]}.\n"])
 
@@ -114,6 +153,21 @@ def _dimensions_table(found: Measured) -> str:
         for arm, row in found.arms.items()
     ]
     return table(["scaled (raw)", *(name.replace("_", " ") for name in dimensions)], rows)
+
+
+def _anchors_table(found: Measured, anchors: Sequence[Anchor]) -> str:
+    rows = [
+        [
+            anchor.row.system,
+            anchor.row.steps,
+            f"{anchor.row.value:g}",
+            _number(found.arms.get(anchor.row.role, {}).get("value")),
+            f"{anchor.table.metric}; {anchor.table.source}",
+            anchor.verdict,
+        ]
+        for anchor in anchors
+    ]
+    return table(["published system", "steps", "published", "ours", "what it is", "may they be compared?"], rows)
 
 
 def _figure(row: dict[str, Any]) -> str:

@@ -19,6 +19,10 @@ class Measured:
 
     arms: dict[str, Result]
     comparisons: dict[str, Result] = field(default_factory=dict)
+    items: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """Arm -> prompt -> the value of each of its pictures, where the metric has one for a single picture."""
+    fingerprint: dict[str, str] = field(default_factory=dict)
+    """What decides the number besides the pictures: models, resizing, thresholds, reference."""
 
 
 class Metric(Protocol):

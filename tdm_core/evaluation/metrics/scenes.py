@@ -42,7 +42,13 @@ def measure(run: Run) -> Measured:
     arms = {
         arm: _summary(passes[arm], strata, verdicts[arm]) | {"floor": _floor(run, arm, detections)} for arm in run.arms
     }
-    return Measured(arms=arms, comparisons=_comparisons(passes, strata))
+    thresholds = {name: str(value) for name, value in asdict(THRESHOLDS).items()}
+    return Measured(
+        arms=arms,
+        comparisons=_comparisons(passes, strata),
+        items=passes,
+        fingerprint={"detector": "glyph templates"} | thresholds,
+    )
 
 
 def difference(first: Run, second: Run, arm: str) -> Result:

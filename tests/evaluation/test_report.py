@@ -1,0 +1,92 @@
+"""The reports: one page that needs nothing beside it, and says of every published figure whether it may be compared."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from tdm_core.evaluation import report
+from tdm_core.evaluation.charts import Mark, bars, scatter
+from tdm_core.evaluation.gallery import pairs
+from tdm_core.evaluation.metrics import Measured, frechet, scenes
+from tdm_core.evaluation.runs import Run
+
+
+class Reader(HTMLParser):
+    """Collects what a page would fetch, and fails on tags that do not close."""
+
+    VOID = frozenset({"meta", "img", "path", "circle", "rect", "wbr"})
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.fetched, self.counts = [], [], {}
+
+    def handle_starttag(self, tag, attrs):
+        self.counts[tag] = self.counts.get(tag, 0) + 1
+        self.fetched += [value for key, value in attrs if key in ("src", "href") and not value.startswith("data:")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture
+def run(make_run, monkeypatch):
+    monkeypatch.setattr(frechet, "RESAMPLES", 5)
+    return Run.open(make_run(limit=12, seeds=2, roles=["teacher", "teacher_few", "student"]))
+
+
+def test_the_page_is_whole_and_fetches_nothing(run):
+    report.score(run, [scenes, frechet])
+    text = (run.folder / report.PAGE).read_text(encoding="utf-8")
+    reader = Reader()
+    reader.feed(text)
+    assert reader.open == [] and reader.fetched == []
+    assert "default-src 'none'" in text and "@media(prefers-color-scheme:dark)" in text
+    assert not re.search(r"https?://|nan|@import|url\(", text)
+    assert reader.counts["svg"] == 5  # NFE and seconds for both metrics, categories for one
+    assert reader.counts["img"] >= 4
+
+
+def test_published_figures_stand_beside_ours_and_are_refused(run):
+    report.score(run, [scenes])
+    for name in (report.REPORT, report.PAGE):
+        text = re.sub("</?b>", "", (run.folder / name).read_text(encoding="utf-8"))
+        assert "GenEval, overall" in text
+        assert "not comparable: suite is geneval there, scenes here" in text
+
+
+def test_pairs_show_where_the_student_gains_and_loses(run):
+    found = pairs(run, {"scenes": scenes.measure(run)})
+    assert all(pair.values == (1.0, 0.0) for pair in found["Teacher better"])
+    assert "Student better" not in found  # the teacher's pictures are all true
+    different = [pair.prompt for pair in found["Most different"]]
+    assert len(different) == len(set(different)) == 4
+    # Where lower is better, the same values read the other way round.
+    assert "Student better" in pairs(run, {"scenes": scenes.measure(run)}, lower_is_better=["scenes"])
+
+
+def test_a_run_without_a_student_has_no_pairs(make_run):
+    run = Run.open(make_run(limit=6, seeds=1, roles=["teacher"]))
+    assert pairs(run, {"scenes": Measured(arms={})}) == {}
+
+
+def test_prompts_are_text_in_the_page(run, monkeypatch):
+    monkeypatch.setattr(scenes, "NAME", "<script>alert(1)</script>")
+    report.score(run, [scenes])
+    assert "<script>" not in (run.folder / report.PAGE).read_text(encoding="utf-8")
+
+
+def test_marks_lie_where_their_values_are():
+    marks = [
+        Mark(label="a", kind="student", value=0.5, low=0.4, high=0.6, x=4),
+        Mark(label="b", kind="teacher", value=1.0, low=0.9, high=1.0, x=56),
+    ]
+    svg = scatter(marks, x_label="evaluations", y_label="score", height=250)
+    (x1, y1), (x2, y2) = ((float(x), float(y)) for x, y in re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', svg))
+    assert x1 < x2
+    assert (y1, y2) == (pytest.approx((12 + 210) / 2), pytest.approx(12))  # half of 0 .. 1, and its top
+    widths = [float(width) for width in re.findall(r'<rect [^>]*width="([\d.]+)"', bars({"all": marks}))]
+    assert widths[1] == pytest.approx(2 * widths[0], abs=0.2)
