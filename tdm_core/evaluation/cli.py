@@ -14,7 +14,7 @@ from tdm_core.evaluation import metrics, report, speed
 from tdm_core.evaluation.arms import choose_arms
 from tdm_core.evaluation.harness import BatchSampler, generate
 from tdm_core.evaluation.runs import Run
-from tdm_core.evaluation.suites import load_suite
+from tdm_core.evaluation.suites import load_suite, suite_list
 from tdm_core.generation.media import write_whole
 from tdm_core.generation.presets import Preset
 
@@ -28,14 +28,20 @@ class Wiring(Protocol):
     @property
     def engine(self) -> BatchSampler: ...
 
+    @property
+    def settings(self) -> Any: ...
+
 
 def add_parser(subparsers: Any) -> None:
     """Add ``evaluate``; each command sets ``run``, which takes the parsed arguments and returns the exit status."""
     evaluate = subparsers.add_parser("evaluate", help="benchmarks: generate, score, compare, bench")
     commands = evaluate.add_subparsers(dest="action", metavar="ACTION", required=True)
 
+    parser = commands.add_parser("suites", help="list the suites: source, licence, and whether they are here")
+    parser.set_defaults(run=_suites)
+
     parser = commands.add_parser("generate", help="make a run's pictures, or what is missing of them")
-    parser.add_argument("--suite", default="scenes", help="which prompts (default: scenes)")
+    parser.add_argument("--suite", default="scenes", help="which prompts, or a file of prompts (default: scenes)")
     parser.add_argument("--preset", default="mini-sd3", help="the system (default: %(default)s)")
     parser.add_argument("--role", action="append", help="one row; may be repeated (default: all)")
     parser.add_argument("--limit", help="only so many prompts, spread over the categories")
@@ -61,6 +67,11 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=_bench)
 
 
+def _suites(options: Namespace) -> int:
+    print("\n".join(suite_list(_downloads(options))))
+    return 0
+
+
 def _generate(options: Namespace) -> int:
     preset = _preset(options)
     started = time.monotonic()
@@ -72,7 +83,7 @@ def _generate(options: Namespace) -> int:
     generate(
         options.out,
         preset=preset,
-        suite=load_suite(options.suite),
+        suite=load_suite(options.suite, _downloads(options)),
         arms=choose_arms(preset, options.role),
         sampler=options.wiring.engine,
         limit=None if options.limit is None else _positive("--limit", options.limit),
@@ -121,6 +132,10 @@ def _preset(options: Namespace) -> Preset:
     if options.preset not in wiring.presets:
         raise ConfigError(f"--preset {options.preset}: no such preset; there are: {', '.join(wiring.presets)}")
     return wiring.presets[options.preset]
+
+
+def _downloads(options: Namespace) -> Path:
+    return Path(options.wiring.settings.data_dir) / "suites"
 
 
 def _positive(option: str, text: str) -> int:

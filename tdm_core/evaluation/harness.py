@@ -25,7 +25,7 @@ from tdm_core.evaluation.manifest import (
     read_pictures,
     write_header,
 )
-from tdm_core.evaluation.suites import Item, Suite
+from tdm_core.evaluation.suites import Item, Suite, keep_suite
 from tdm_core.generation.media import encode, write_whole
 from tdm_core.generation.presets import Preset
 from tdm_core.generation.sample import Role, Sample, SampleRequest
@@ -75,6 +75,7 @@ def generate(
         base=preset.base,
     )
     folder.mkdir(parents=True, exist_ok=True)
+    keep_suite(folder, suite)
     write_header(folder, header)
     asked = [(item, number) for item in suite.limited(limit) for number in range(seeds)]
     finished = read_pictures(folder)

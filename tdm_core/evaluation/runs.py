@@ -11,7 +11,7 @@ import numpy as np
 
 from tdm_core.errors import EvaluationError
 from tdm_core.evaluation.manifest import Header, Picture, is_whole, picture_key, read_header, read_pictures
-from tdm_core.evaluation.suites import Item, load_suite
+from tdm_core.evaluation.suites import Item, suite_of_run
 from tdm_core.generation.media import decode_mp4, decode_png
 
 
@@ -31,7 +31,7 @@ class Run:
             EvaluationError: if there is none, or its suite has changed since.
         """
         header = read_header(folder)
-        suite = load_suite(header.suite)
+        suite = suite_of_run(folder, header.suite)
         if suite.sha256 != header.suite_sha256:
             raise EvaluationError(
                 f"{folder}: made for another edition of suite {suite.name} ({header.suite_sha256[:8]}, now"

@@ -17,7 +17,7 @@ import numpy as np
 
 from tdm_core.errors import RequestError
 
-MAX_PROMPT_CHARACTERS = 500
+MAX_PROMPT_CHARACTERS = 2000  # VBench's lengthened prompts are past 500
 MAX_SEED = 2**32 - 1
 MAX_STEPS = 100
 MAX_GUIDANCE_SCALE = 30.0

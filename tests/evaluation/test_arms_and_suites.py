@@ -69,4 +69,4 @@ def test_ids_are_unique_and_a_limited_suite_is_a_prefix():
 
 def test_unknown_suites_are_refused():
     with pytest.raises(ConfigError, match="no such suite"):
-        load_suite("geneval")
+        load_suite("novels")

@@ -150,14 +150,16 @@ def test_speed_counts_evaluations_and_fits_the_fixed_cost(engine, preset):
 
 
 @pytest.fixture
-def call(engine, preset):
+def call(engine, preset, tmp_path):
     """Run an ``evaluate`` command as the entry point does."""
     parser = ArgumentParser()
     cli.add_parser(parser.add_subparsers(dest="command"))
 
     def run(*arguments):
         options = parser.parse_args(["evaluate", *map(str, arguments)])
-        options.wiring = SimpleNamespace(presets={preset.name: preset}, engine=engine)
+        options.wiring = SimpleNamespace(
+            presets={preset.name: preset}, engine=engine, settings=SimpleNamespace(data_dir=tmp_path / "data")
+        )
         return options.run(options)
 
     return run
@@ -185,7 +187,7 @@ def test_the_commands_lead_from_a_preset_to_a_table(call, tmp_path, capsys):
         (("generate", "--preset", "tiny", "--limit", "0"), "--limit 0"),
         (("generate", "--preset", "tiny", "--seeds", "x"), "--seeds x"),
         (("generate", "--preset", "tiny", "--role", "judge"), "--role judge"),
-        (("generate", "--preset", "tiny", "--suite", "geneval"), "--suite geneval"),
+        (("generate", "--preset", "tiny", "--suite", "novels"), "--suite novels: no such suite"),
     ],
 )
 def test_mistakes_are_named(call, tmp_path, arguments, message):

@@ -24,7 +24,7 @@ def test_any_text_is_a_prompt(prompt):
     [
         ({"prompt": ""}, "prompt is empty"),
         ({"prompt": " \n\t"}, "prompt is empty"),
-        ({"prompt": "x" * 10_000}, "10,000 characters; at most 500"),
+        ({"prompt": "x" * 10_000}, "10,000 characters; at most 2000"),
         ({"prompt": "a\0cat"}, "not text"),
         ({"prompt": "a \ud83d cat"}, "not text"),
         ({"seed": -1}, "from 0 to 4294967295"),
