@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from argparse import Namespace
 from collections.abc import Mapping
@@ -89,6 +90,7 @@ def _generate(options: Namespace) -> int:
         limit=None if options.limit is None else _positive("--limit", options.limit),
         seeds=_positive("--seeds", options.seeds),
         batch_size=_positive("--batch-size", options.batch_size),
+        shard=_shard(),
         report=show,
     )
     return 0
@@ -132,6 +134,11 @@ def _preset(options: Namespace) -> Preset:
     if options.preset not in wiring.presets:
         raise ConfigError(f"--preset {options.preset}: no such preset; there are: {', '.join(wiring.presets)}")
     return wiring.presets[options.preset]
+
+
+def _shard() -> tuple[int, int]:
+    """Which of how many processes this is, as ``accelerate launch`` and ``torchrun`` tell it."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _downloads(options: Namespace) -> Path:

@@ -51,9 +51,13 @@ def generate(
     limit: int | None = None,
     seeds: int = 4,
     batch_size: int = 16,
+    shard: tuple[int, int] = (0, 1),
     report: Report = lambda arm, done, total: None,
 ) -> None:
     """Make whatever pictures are not there yet; another call after a crash, or for more, goes on from here.
+
+    Of ``shard = (rank, processes)`` each process makes every so many-th batch and writes lines of its own.  Batches are
+    cut from all that is asked, not from what is missing, so the same pictures share a batch however the work is split.
 
     Raises:
         EvaluationError: if the folder holds a run of another suite or preset.
@@ -75,6 +79,9 @@ def generate(
         base=preset.base,
     )
     folder.mkdir(parents=True, exist_ok=True)
+    if shard[1] == 1:
+        for left in folder.rglob(".*.part"):  # by a process that was killed while it wrote
+            left.unlink()
     keep_suite(folder, suite)
     write_header(folder, header)
     asked = [(item, number) for item in suite.limited(limit) for number in range(seeds)]
@@ -87,15 +94,19 @@ def generate(
         }
         todo = [job for job in asked if not (found := finished.get(keys[job])) or not is_whole(folder, found)]
         report(arm.name, len(asked) - len(todo), len(asked))
-        for start in range(0, len(todo), batch_size):
-            jobs = todo[start : start + batch_size]
+        missing, done = set(todo), len(asked) - len(todo)
+        for start in range(shard[0] * batch_size, len(asked), shard[1] * batch_size):
+            jobs = [job for job in asked[start : start + batch_size] if job in missing]
+            if not jobs:
+                continue
             samples = sampler.sample_batch([arm.request(preset, item.prompt, item.seed(n)) for item, n in jobs])
             made = [
                 _store(folder, arm, item, number, keys[item, number], sample, fps=preset.fps, batch_size=len(jobs))
                 for (item, number), sample in zip(jobs, samples, strict=True)
             ]
-            append_pictures(folder, made)
-            report(arm.name, len(asked) - len(todo) + start + len(jobs), len(asked))
+            append_pictures(folder, made, rank=shard[0])
+            done += len(jobs)
+            report(arm.name, done, len(asked))
 
 
 def _entry(preset: Preset, arm: Arm) -> ArmEntry:

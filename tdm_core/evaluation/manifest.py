@@ -1,5 +1,7 @@
 """What an evaluation run holds: ``run.json`` says what was asked, ``manifest.jsonl`` has a line for each picture.
 
+Of many processes each writes lines of its own (``manifest-1.jsonl``, ...); they are read together.
+
 A picture is written whole, then its line is appended: a crash leaves both, or a picture that is made again.  A line
 counts only under the key that the run asks for now (suite, prompt, seed and the arm's fingerprint), so pictures of two
 models never mix; and only while the file has the hash that the line names.
@@ -100,10 +102,11 @@ def read_header(run: Path) -> Header:
         raise EvaluationError(f"{path}: damaged or of another version.\nGenerate the run again.") from None
 
 
-def append_pictures(run: Path, pictures: Iterable[Picture]) -> None:
+def append_pictures(run: Path, pictures: Iterable[Picture], *, rank: int = 0) -> None:
     """Add lines; they are on the disk when this returns."""
+    path = run / (f"manifest-{rank}.jsonl" if rank else LINES)
     text = "".join(json.dumps(asdict(picture)) + "\n" for picture in pictures)
-    with (run / LINES).open("a+b") as file:
+    with path.open("a+b") as file:
         if file.tell() and _last_byte(file.fileno()) != b"\n":
             file.write(b"\n")  # a crash tore the line before: it stays unreadable, these shall not
         file.write(text.encode())
@@ -113,9 +116,8 @@ def append_pictures(run: Path, pictures: Iterable[Picture]) -> None:
 
 def read_pictures(run: Path) -> dict[str, Picture]:
     """The finished pictures by key; torn lines are passed over, of equal keys the last counts."""
-    path = run / LINES
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    found = (_picture(line) for line in lines)
+    paths = sorted(run.glob("manifest*.jsonl"))
+    found = (_picture(line) for path in paths for line in path.read_text("utf-8", errors="replace").splitlines())
     return {picture.key: picture for picture in found if picture is not None}
 
 

@@ -20,8 +20,7 @@ from tdm_core.scenes.render import draw, layout
 EMPTY_SAFETENSORS = (2).to_bytes(8, "little") + b"{}"
 
 
-@pytest.fixture
-def preset(tmp_path):
+def make_preset(tmp_path):
     for folder in ("base", "lora"):
         (tmp_path / "models" / folder).mkdir(parents=True)
     (tmp_path / "models" / "base" / "weights.bin").write_bytes(b"teacher")
@@ -39,6 +38,11 @@ def preset(tmp_path):
         teacher=TeacherSettings(steps=28, guidance_scale=3.0, grid="uniform"),
         student=StudentSettings(lora="lora", steps=4, sigmas={"2": (1.0, 0.6), "4": (1.0, 0.8, 0.6, 0.3)}),
     )
+
+
+@pytest.fixture
+def preset(tmp_path):
+    return make_preset(tmp_path)
 
 
 @dataclass

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -154,6 +155,25 @@ def test_another_edition_of_the_suite_is_refused(make_run):
     (run / HEADER).write_text(json.dumps(header | {"suite_sha256": "0" * 64}))
     with pytest.raises(EvaluationError, match="another edition"):
         Run.open(run)
+
+
+def test_ten_kills_and_two_processes_leave_what_one_quiet_run_leaves(tmp_path):
+    command = [sys.executable, "-m", "tests.evaluation.killed", str(tmp_path)]
+    subprocess.run(command, check=True, timeout=300, cwd=Path(__file__).parents[2])
+
+    def made(name):
+        folder = tmp_path / name
+        lines = [line for path in folder.glob("manifest*.jsonl") for line in path.read_text().splitlines()]
+        pictures = {picture.key: picture.sha256 for picture in read_pictures(folder).values()}
+        whole = [json.loads(line)["key"] for line in lines if line.endswith("}")]
+        assert len(whole) == len(set(whole)) == len(pictures) == 60  # no picture has two lines
+        assert not list(folder.rglob(".*.part"))
+        run = Run.open(folder)
+        assert all(run.pixels(picture).shape == (96, 96, 3) for _, picture in run.pictures("student"))
+        return pictures
+
+    assert made("killed") == made("whole") == made("two")
+    assert {path.name for path in (tmp_path / "two").glob("*.jsonl")} == {"manifest.jsonl", "manifest-1.jsonl"}
 
 
 def test_generating_loads_no_metric_and_no_torch():
