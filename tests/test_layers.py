@@ -28,7 +28,7 @@ def layer(ours: str = "", others: str = "") -> Layer:
     return Layer(ours=frozenset(ours.split()), others=frozenset(others.split()))
 
 
-METRIC_PACKAGES = "torch diffusers transformers safetensors PIL imageio_ffmpeg"
+METRIC_PACKAGES = "torch diffusers transformers safetensors huggingface_hub PIL imageio_ffmpeg"
 
 # The longest name that fits a module wins, so that one file may be lifted without its package.
 LAYERS = {

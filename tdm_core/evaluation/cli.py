@@ -54,6 +54,7 @@ def add_parser(subparsers: Any) -> None:
     parser = commands.add_parser("score", help="measure a run: results.json and report.md")
     parser.add_argument("--run", dest="folder", type=Path, required=True)
     parser.add_argument("--metrics", help="separated by commas (default: all that fit the run's suite)")
+    parser.add_argument("--reference", type=Path, metavar="DIR", help="the pictures that fid and kid measure against")
     parser.set_defaults(run=_score)
 
     parser = commands.add_parser("compare", help="paired differences: of two runs, or of one run's rows")
@@ -99,7 +100,8 @@ def _generate(options: Namespace) -> int:
 def _score(options: Namespace) -> int:
     run = Run.open(options.folder)
     names = options.metrics.split(",") if options.metrics else metrics.names(run.header.suite)
-    report.score(run, [metrics.load_metric(name.strip(), run.header.suite) for name in names])
+    chosen = [metrics.load_metric(name.strip(), run.header.suite, reference=options.reference) for name in names]
+    report.score(run, chosen)
     print((options.folder / report.REPORT).read_text(encoding="utf-8"))
     return 0
 

@@ -338,7 +338,9 @@ def choose_device(name: str) -> str:
 
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        return next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
+        kind = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
+        rank = os.environ.get("LOCAL_RANK")  # set by accelerate launch: each process has a device of its own
+        return f"cuda:{rank}" if kind == "cuda" and rank else kind
     if not available[name.partition(":")[0]]:
         raise ConfigError(f"TDM_DEVICE: {name} is not available to torch {torch.__version__}; leave it at auto")
     return name

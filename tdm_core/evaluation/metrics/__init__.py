@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol
 
 from tdm_core.errors import ConfigError
@@ -48,23 +49,41 @@ _OF_SUITE: dict[str, dict[str, str]] = {  # the first of each is what runs are c
 }
 
 
+_CLIP = ("clip_score/openai-l14", "clip_score/openai-b32", "clip_score/dmd2-g14", "hps_v2.1", "aesthetic")
+_SETS = ("fid-teacher", "kid-teacher", "fid", "kid", "lpips-teacher", "diversity/clip", "diversity/lpips")
+PUBLISHED = (*_CLIP, *_SETS, "ocr", "geneval-hf")
+"""Metrics of the literature: their weights are fetched when used."""
+
+
 def names(suite: str) -> tuple[str, ...]:
-    """The metrics that can judge a run of the suite."""
-    return tuple(_OF_SUITE[suite])
+    """Our own metrics that can judge a run of the suite."""
+    return tuple(_OF_SUITE.get(suite, ()))
 
 
-def load_metric(name: str, suite: str) -> Metric:
-    """A metric by its name, for a run of the suite.
+def load_metric(name: str, suite: str, *, reference: Path | None = None) -> Metric:
+    """A metric by its name, for a run of the suite; ``reference``: the pictures that fid and kid measure against.
 
     Raises:
         ConfigError: if there is none of that name, or it judges another suite.
     """
-    if name not in _OF_SUITE[suite]:
-        fitting = ", ".join(names(suite))
-        raise ConfigError(f"--metrics {name}: no such metric for the {suite} suite; there are: {fitting}")
-    return import_module(_OF_SUITE[suite][name])
+    if name in names(suite):
+        return import_module(_OF_SUITE[suite][name])
+    if name in _CLIP:
+        return import_module("tdm_core.evaluation.metrics.clip").metric(name)
+    if name in _SETS:
+        return import_module("tdm_core.evaluation.metrics.sets").metric(name, reference)
+    if name in ("ocr", "geneval-hf"):
+        return import_module(f"tdm_core.evaluation.metrics.{name.removesuffix('-hf')}").metric()
+    fitting = ", ".join([*names(suite), *PUBLISHED])
+    raise ConfigError(f"--metrics {name}: no such metric for the {suite} suite; there are: {fitting}")
 
 
 def main_metric(suite: str) -> PairedMetric:
-    """The metric that runs of the suite are compared by."""
+    """The metric that runs of the suite are compared by.
+
+    Raises:
+        ConfigError: if the suite has none with a value for each sample.
+    """
+    if suite not in _OF_SUITE:
+        raise ConfigError(f"the {suite} suite has no metric to compare by; score its runs instead")
     return import_module(next(iter(_OF_SUITE[suite].values())))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from tdm_core.errors import EvaluationError
 from tdm_core.evaluation.metrics import Measured, Result
+from tdm_core.evaluation.metrics.sets import frechet_distance
 from tdm_core.evaluation.runs import Run
 from tdm_core.scenes.grammar import parse
 from tdm_core.scenes.render import draw, layout
@@ -92,14 +93,6 @@ def _filters() -> tuple[Tensor, ...]:
         torch.from_numpy(rng.standard_normal(shape).astype(np.float32)) * (2 / np.prod(shape[1:])) ** 0.5
         for shape in shapes
     )
-
-
-def frechet_distance(first: Features, second: Features) -> float:
-    """Between the Gaussians of two sets of feature rows, [N, D] and [M, D]; no matrix root is formed."""
-    mean_term = np.square(first.mean(axis=0) - second.mean(axis=0)).sum()
-    s1, s2 = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
-    roots = np.sqrt(np.maximum(np.linalg.eigvals(s1 @ s2).real, 0)).sum()
-    return float(max(mean_term + np.trace(s1) + np.trace(s2) - 2 * roots, 0.0))
 
 
 def _renders(run: Run, stream: int) -> Iterable[NDArray[np.uint8]]:
