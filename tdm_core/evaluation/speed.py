@@ -1,8 +1,9 @@
 """The speed protocol: student against teacher, end to end, in one process, with the spread of the runs.
 
-Three warm-ups, ten timed runs, median and quartiles.  Three ratios are printed, each honest about another thing: of
-network evaluations, of the denoising loop, and of text to pixels.  ``seconds = fixed + per_evaluation * NFE`` is fitted
-over step counts, so that what no distillation can save has a number as well.
+Three warm-ups, ten timed runs, median and quartiles, the share of each stage and the most memory held.  Three ratios
+are printed, each honest about another thing: of network evaluations, of the denoising loop, and of text to pixels.
+``seconds = fixed + per_evaluation * NFE`` is fitted over step counts, so that what no distillation can save has a
+number as well.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ class Timing:
     seconds: float
     quartiles: tuple[float, float]
     denoiser_seconds: float
+    shares: dict[str, float]
+    """Of text encoding, denoising and decoding; empty where the engine does not tell them apart."""
+    device_memory_mb: float | None
 
 
 def measure_speed(
@@ -59,6 +63,7 @@ def measure_speed(
         "student_fit": {
             "fixed_seconds": float(fixed),
             "seconds_per_evaluation": float(per_evaluation),
+            "largest_residual_seconds": max(abs(e.seconds - fixed - per_evaluation * e.nfe) for e in curve),
             "points": [[each.nfe, each.seconds] for each in curve],
         },
         "protocol": {"warm_ups": WARM_UPS, "runs": runs, "dtype": preset.dtype, "merged_lora": preset.student.merge},
@@ -85,6 +90,7 @@ def _time(
 
 def _timing(arm: Arm, batches: Sequence[Sequence[Sample]]) -> Timing:
     seconds = np.array([_sum(batch, "seconds") for batch in batches])
+    memory = [sample.device_memory_mb for batch in batches for sample in batch if sample.device_memory_mb is not None]
     low, high = np.quantile(seconds, [0.25, 0.75])
     return Timing(
         arm=arm.name,
@@ -94,7 +100,19 @@ def _timing(arm: Arm, batches: Sequence[Sequence[Sample]]) -> Timing:
         seconds=float(np.median(seconds)),
         quartiles=(float(low), float(high)),
         denoiser_seconds=float(np.median([_sum(batch, "denoiser_seconds") for batch in batches])),
+        shares=_shares(batches),
+        device_memory_mb=max(memory, default=None),
     )
+
+
+def _shares(batches: Sequence[Sequence[Sample]]) -> dict[str, float]:
+    """Of the time over all runs; they add up to 1."""
+    if any(sample.text_seconds is None for batch in batches for sample in batch):
+        return {}
+    whole, text, denoiser = (
+        sum(_sum(batch, clock) for batch in batches) for clock in ("seconds", "text_seconds", "denoiser_seconds")
+    )
+    return {"text": text / whole, "denoiser": denoiser / whole, "decoding": 1 - (text + denoiser) / whole}
 
 
 def _sum(batch: Sequence[Sample], clock: str) -> float:
@@ -130,6 +148,10 @@ def speed_text(row: dict[str, Any]) -> str:
             f"  {timing['arm']:<8} batch {timing['batch_size']:<2} {timing['steps']:>3} steps {timing['nfe']:>3} NFE"
             f"  {timing['seconds']:.3f} [{low:.3f}, {high:.3f}]  denoiser {timing['denoiser_seconds']:.3f}"
         )
+        if timing["shares"]:
+            lines.append("           " + ", ".join(f"{name} {share:.0%}" for name, share in timing["shares"].items()))
+        if timing["device_memory_mb"] is not None:
+            lines.append(f"           {timing['device_memory_mb']:,.0f} MiB on the device at most")
     lines += [
         f"  batch {ratio['batch_size']}: {ratio['end_to_end']:.1f}x end to end, {ratio['denoiser']:.1f}x denoiser,"
         f" {ratio['nfe']:.1f}x NFE"
@@ -138,5 +160,8 @@ def speed_text(row: dict[str, Any]) -> str:
     fit = row["student_fit"]
     lines.append(
         f"  student, batch 1: {fit['fixed_seconds']:.3f} s fixed + {fit['seconds_per_evaluation']:.3f} s per evaluation"
+        f" (off by {fit['largest_residual_seconds']:.3f} s at most)"
     )
+    if row["peak_memory_mb"]:
+        lines.append(f"  the whole process: {row['peak_memory_mb']:,.0f} MiB at most")
     return "\n".join(lines)

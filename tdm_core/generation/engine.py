@@ -189,6 +189,8 @@ class _Run:
 
     def make(self, emit: Emit) -> list[Sample]:
         """Text to pixels, timed and counted."""
+        import torch
+
         pipeline = self._pipeline()
         noise, generators = self._noise([request.seed for request in self.requests])
         watch = Watch(getattr(pipeline, self.system.family.DENOISER), synchronize=_synchronizer(self.system.device))
@@ -199,6 +201,8 @@ class _Run:
                 preview = self.system.family.preview(pipeline, latents[:1])[0] if self._is_preview(step) else None
             emit(self.progress(step, seconds, preview))
 
+        if pipeline.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(pipeline.device)
         with watch:
             text = self._encode()
             watch.charge(text.saved_seconds)
@@ -209,6 +213,8 @@ class _Run:
                 f"{self.preset.name}: the picture holds no numbers (NaN).\nTry the preset's dtype float32."
             )
         size = len(self.requests)
+        on_cuda = pipeline.device.type == "cuda"
+        memory_mb = torch.cuda.max_memory_allocated(pipeline.device) / 2**20 if on_cuda else None
         return [
             Sample(
                 media=pixels[index],
@@ -219,6 +225,8 @@ class _Run:
                 scheduler=type(pipeline.scheduler).__name__,
                 seconds=watch.seconds / size,
                 denoiser_seconds=watch.denoiser_seconds / size,
+                text_seconds=watch.text_seconds / size,
+                device_memory_mb=memory_mb,
                 noise_sha256=hashlib.sha256(noise[index].numpy().tobytes()).hexdigest(),
                 sigmas=self.plan.sigmas or (),
                 unread=self.system.unread(request.prompt, max_sequence_length=self.preset.max_sequence_length),

@@ -103,6 +103,10 @@ class Sample:
     """Text to pixels as if the role ran alone and warm, without previews; in a batch, its share."""
     denoiser_seconds: float
     """The denoising loop alone, without text encoding, decoding and previews."""
+    text_seconds: float | None = None
+    """Before the loop: text encoding.  What neither clock holds is decoding."""
+    device_memory_mb: float | None = None
+    """The most that the run held on an accelerator; None without one."""
     noise_sha256: str
     """Of the start noise's float32 bytes, so that equal noise on all sides can be checked."""
     sigmas: tuple[float, ...] = ()

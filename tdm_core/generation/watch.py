@@ -25,6 +25,8 @@ class Watch:
         """The whole block, without pauses."""
         self.denoiser_seconds = 0.0
         """From the first evaluation to the last lap, without pauses."""
+        self.text_seconds = 0.0
+        """From the start to the first evaluation: encoding the text, and whatever else comes before."""
 
     def __enter__(self) -> Self:
         self._hook = self._denoiser.register_forward_pre_hook(self._count, with_kwargs=True)
@@ -61,4 +63,5 @@ class Watch:
     def _count(self, _: Any, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
         if self.rows == 0:
             self._loop_start = self._now()
+            self.text_seconds = self._loop_start - self._start
         self.rows += len(named["hidden_states"] if "hidden_states" in named else positional[0])

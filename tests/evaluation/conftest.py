@@ -81,6 +81,8 @@ class DrawingEngine:
             scheduler="Fake",
             seconds=0.01 * plan.nfe + 0.02,
             denoiser_seconds=0.01 * plan.nfe,
+            text_seconds=0.005,
+            device_memory_mb=100.0 + plan.nfe,
             noise_sha256=f"{request.seed:064x}",
             sigmas=plan.sigmas or (),
         )

@@ -308,7 +308,7 @@ def test_a_missing_package_is_named_with_its_metric(make_run, monkeypatch, name,
     monkeypatch.setattr(extras, "import_module", missing)
     run = Run.open(make_run(limit=1, seeds=1, roles=["teacher"]))
     with pytest.raises(ConfigError, match=rf"--metrics {name}: needs {package}[^\n]*\nInstall it with") as error:
-        load_metric(name).measure(run)
+        load_metric(name, "scenes").measure(run)
     assert len(str(error.value).splitlines()) == 2
 
 
@@ -316,8 +316,8 @@ def test_missing_weights_and_references_are_named(tmp_path):
     with pytest.raises(LoadError, match="this CLIP is not here"):
         clip.TransformersClip(str(tmp_path / "none"))
     with pytest.raises(ConfigError, match="--reference"):
-        load_metric("fid")
-    assert {load_metric(name, reference=tmp_path).NAME for name in PUBLISHED} == set(PUBLISHED)
+        load_metric("fid", "scenes")
+    assert {load_metric(name, "scenes", reference=tmp_path).NAME for name in PUBLISHED} == set(PUBLISHED)
 
 
 # --- intervals ------------------------------------------------------------------------------------------------------

@@ -127,8 +127,14 @@ def test_speed_counts_evaluations_and_fits_the_fixed_cost(engine, preset):
     assert row["ratios"][0]["nfe"] == 14
     assert row["ratios"][0]["denoiser"] == pytest.approx(14)
     assert row["ratios"][0]["end_to_end"] == pytest.approx(0.58 / 0.06)
-    assert row["student_fit"]["fixed_seconds"] == pytest.approx(0.02)
-    assert "14.0x NFE" in speed_text(row)
+    fit = row["student_fit"]
+    assert (fit["fixed_seconds"], fit["seconds_per_evaluation"]) == (pytest.approx(0.02), pytest.approx(0.01))
+    assert [nfe for nfe, _ in fit["points"]] == [1, 2, 4, 8] and fit["largest_residual_seconds"] < 1e-9
+    student = row["timings"][1]
+    assert student["shares"] == pytest.approx({"text": 0.005 / 0.06, "denoiser": 0.04 / 0.06, "decoding": 0.015 / 0.06})
+    assert student["device_memory_mb"] == 104
+    for told in ("14.0x NFE", "denoiser 67%", "decoding 25%", "104 MiB on the device", "0.020 s fixed + 0.010 s per"):
+        assert told in speed_text(row)
 
 
 @pytest.fixture

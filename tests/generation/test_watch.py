@@ -29,6 +29,7 @@ def test_clocks_leave_out_pauses_and_the_loop_leaves_out_what_is_around_it(clock
         assert watch.lap() == 21
         clock.now += 5  # decoding
     assert (watch.seconds, watch.denoiser_seconds, watch.rows) == (26, 20, 4)
+    assert watch.text_seconds == 1
 
 
 def test_rows_are_counted_until_the_watch_is_put_away():
