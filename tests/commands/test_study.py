@@ -163,3 +163,13 @@ def test_invitations_are_printed_once_each(run, file):
     assert len(set(codes)) == 3
     assert all(re.fullmatch("[0-9a-f]{32}", code) for code in codes)
     assert run("invite", "scenes", "--count", 0)[0] == 2
+
+
+def test_a_simulation_prints_its_figures_and_refuses_the_impossible(capsys):
+    few = ["study", "simulate", "--raters", "3", "--prompts", "6", "--votes", "4", "--runs", "2", "--processes", "1"]
+    assert main([*few, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert {"coverage", "naive_coverage", "false_alarms", "power"} <= figures.keys()
+    assert (figures["raters"], figures["runs"], figures["share"]) == (3, 2, 0.5)
+    assert main([*few, "--share", "1.5"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
