@@ -24,7 +24,7 @@ def write(tmp_path, tiny_system):
 def test_shipped_presets_are_read():
     presets = load_presets()
     mini = presets["mini-sd3"]
-    assert (mini.teacher.steps, mini.teacher.guidance_scale, mini.student.steps) == (28, 3.0, 4)
+    assert (mini.teacher.steps, mini.teacher.guidance_scale, mini.student.steps) == (28, 2.0, 4)
     assert mini.examples and mini.name == "mini-sd3"
 
 

@@ -53,6 +53,10 @@ requests = st.tuples(
 )
 
 
+WHOLE_BALLOT = {"trial": "lapsed trial", "choice": "left", "criteria": {"quality": "left"}}
+TOO_LATE = ("POST", "vote", "", WHOLE_BALLOT, "own", ())  # chance seldom finds it
+
+
 class Study:
     """A study with two raters, of whom one is attacked; its clock stands still, so no vote can be in time."""
 
@@ -111,7 +115,7 @@ def attack(sequence):
     async def run():
         study = Study()
         await study.begin()
-        for request in sequence:
+        for request in [TOO_LATE, *sequence]:
             answer = await study.send(*request)
             statuses[answer.status] += 1
             assert answer.status < 500, (request, answer.body)
