@@ -87,7 +87,7 @@ def _measure(what: str, row: Result, least: float | None, key: str) -> Measure:
 
 
 def _row(what: str, row: Result, bar: str, met: bool | None) -> Measure:
-    return Measure(what=what, value=row["value"], low=row["low"], high=row["high"], n=row["n"], bar=bar, met=met)
+    return Measure(what=what, value=row["value"], low=row["low"], high=row["high"], n=row.get("n"), bar=bar, met=met)
 
 
 def scores_section(preset: Preset, results: Result) -> str:

@@ -13,7 +13,7 @@ def results(student=0.79, low=0.01):
     compared = {f"student - {arm}": row(student - value, low) for arm, value in values.items() if arm != "student"}
     compared |= {f"teacher - {arm}": row(0.8 - values[arm]) for arm in EQUAL}
     compared["gap closed: (student - x) / (teacher - x)"] = row((student - 0.6) / 0.2)
-    comparisons = {"scenes": compared, "frechet": {"student / teacher": row(1.1)}}
+    comparisons = {"scenes": compared, "frechet": {"student / teacher": {"value": 1.1, "low": 1.0, "high": 1.2}}}
     return {"scenes": {arm: row(value) for arm, value in values.items()}, "comparisons": comparisons}
 
 
