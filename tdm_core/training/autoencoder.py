@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tdm_core.training.precision import Precision, convolutions
+
 Pictures = Callable[[int, int], Tensor]
 """``pictures(seed, n)`` draws float [n, 3, H, W] or [n, 3, F, H, W] in [-1, 1]; a seed always draws the same."""
 
@@ -61,6 +63,7 @@ class AutoencoderConfig:
     minutes: float = 15.0  # whichever of steps and minutes comes first ends the run; the rate decays with both
     batch_size: int = 8
     learning_rate: float = 2e-3
+    precision: Precision = "fp32"
     latent_noise: float = 0.2  # standard deviation up to which latents are disturbed: students are not exact either
     seed: int = 0
 
@@ -128,9 +131,10 @@ def _fit(
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * min(1.0, step / 50) * (0.02 + 0.98 * math.cos(progress * math.pi / 2))
         batch = pictures(config.seed + step, config.batch_size)
-        latents = encode(batch)
-        strength = config.latent_noise * torch.rand(len(batch), *(1,) * (latents.ndim - 1))
-        output = model.decode(latents + strength * torch.randn_like(latents)).sample
+        with convolutions(config.precision):
+            latents = encode(batch).float()
+            strength = config.latent_noise * torch.rand(len(batch), *(1,) * (latents.ndim - 1))
+            output = model.decode(latents + strength * torch.randn_like(latents)).sample.float()
         loss = reconstruction_loss(output, batch)
         optimizer.zero_grad()
         loss.backward()

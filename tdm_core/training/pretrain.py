@@ -29,6 +29,7 @@ from tdm_core.diffusion.noise import NoiseProcess, expand
 from tdm_core.diffusion.prediction import Prediction, PredictionType, network_output
 from tdm_core.errors import TrainingError
 from tdm_core.training.muon import adamw, muon_and_adamw
+from tdm_core.training.precision import Precision, matrix_products
 
 Draw = Callable[[int, int], tuple[Tensor, list[str]]]
 ENCODED_AT_ONCE = 16  # a clip takes as much memory as nine pictures
@@ -42,6 +43,7 @@ class PretrainConfig:
     decay_steps: int = 2400
     warmup_steps: int = 100
     batch_size: int = 96
+    precision: Precision = "fp32"  # of matrix products
     optimizer: Literal["adamw", "muon"] = "adamw"  # muon: for the matrices of the blocks
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.0
@@ -138,6 +140,10 @@ class Pretrainer:
 
     def train_step(self) -> float:
         """One optimiser step; returns the loss."""
+        with matrix_products(self.config.precision):
+            return self._train_step()
+
+    def _train_step(self) -> float:
         config = self.config
         latents, captions = self.stream.batch(self.step)
         size = len(latents)
