@@ -63,6 +63,16 @@ def move(
     return expand(process.alpha(s), x0) * x0 + expand(process.sigma(s), x0) * noise
 
 
+def x0_that_lands(x_t: Tensor, x_s: Tensor, t: Tensor, s: Tensor, process: NoiseProcess) -> Tensor:
+    """The x0 prediction [B, ...] with which one step from states x_t at times t [B] lands on x_s at times s [B] < t.
+
+    The inverse of `move` at eta = 1: noise is ``(x_t - alpha_t x0) / sigma_t``.
+    """
+    kept = process.sigma(s) / process.sigma(t)
+    reach = process.alpha(s) - process.alpha(t) * kept
+    return (x_s - expand(kept, x_t) * x_t) / expand(reach, x_t)
+
+
 def roll_out(denoise: Denoise, noise: Tensor, nodes: Tensor, process: NoiseProcess) -> Iterator[Step]:
     """Sample from noise [B, ...] down all nodes [K + 1], yielding each step; the last ``x_s`` is the sample."""
     x_t = noise

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tdm_core.diffusion.trajectory import time_nodes
 from tdm_core.toml_config import from_toml
+from tdm_core.training.precision import Precision
 
 
 def _require(condition: bool, message: str) -> None:
@@ -161,6 +162,11 @@ class ObjectiveConfig:
     """Of the min_snr weight."""
     teacher_weight: float = 0.0
     """Of the regulariser that ties the fake score to the teacher (0.02 in TDM-R1); costs a forward unless 0."""
+    anchored_steps: int = 0
+    """How many of the first steps are also drawn to where the guided teacher itself lands from the same state: they
+    decide what a prompt leaves open, and distribution matching alone lets its shares wander.  Costs forwards."""
+    anchor_weight: float = 1.0
+    """Of that loss."""
     student_point: Literal["x0", "landing"] = "x0"
     """What the student's loss moves: its x0, as public codes do, or its landing, as the paper writes it."""
     student_loss: Literal["pseudo_huber", "pseudo_huber_elementwise", "squared"] = "pseudo_huber"
@@ -174,7 +180,8 @@ class ObjectiveConfig:
         _require(0 < self.margin < self.latest <= 1, "objective needs 0 < margin < latest <= 1")
         _require(self.snr_cap > 0 and self.ambient_largest_weight > 0, "objective: weights must be positive")
         _require(
-            min(self.guidance_part_weight, self.teacher_weight, self.normaliser_floor) >= 0 and self.huber_c > 0,
+            min(self.guidance_part_weight, self.teacher_weight, self.anchor_weight, self.normaliser_floor) >= 0
+            and self.huber_c > 0,
             "objective: weights and floors must not be negative, and huber_c must be positive",
         )
 
@@ -198,7 +205,9 @@ class OptimiserConfig:
     warmup_fake_steps: int = 4
     """Fake updates per student update during the first iterations, until the critic knows the student."""
     decay_share: float = 0.3
-    """Share of the iterations, at the end, over which both rates fall linearly to zero."""
+    """Share of the iterations, at the end, over which the rates fall linearly to zero."""
+    decays: Literal["both", "student"] = "both"
+    """Whose rate falls; a critic at full rate keeps up with a student that settles."""
     ema_decay: float = 0.98
 
     def __post_init__(self) -> None:
@@ -215,6 +224,8 @@ class RunConfig:
 
     folder: Path
     threads: int = 2
+    precision: Precision = "fp32"
+    """Of matrix products on a CPU (``training/precision.py``)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     micro_batch: int = 0
     """Rows that go through the network at once, per process; 0: all.  Smaller saves memory and costs one forward more
@@ -264,6 +275,15 @@ class DistillConfig:
     export: ExportConfig
 
     def __post_init__(self) -> None:
+        least = min(self.trajectory.grids())
+        _require(
+            0 <= self.objective.anchored_steps <= least,
+            f"objective.anchored_steps must lie in 0-{least}, the steps there are, got {self.objective.anchored_steps}",
+        )
+        _require(
+            not self.objective.anchored_steps or self.trajectory.eta == 1,
+            "objective.anchored_steps needs trajectory.eta = 1: the teacher's way knows no fresh noise",
+        )
         for steps, nodes in self.trajectory.grids().items():
             shortest = float(-nodes.clamp(max=self.objective.latest).diff().max())
             _require(

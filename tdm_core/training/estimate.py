@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tdm_core.backbones.adapters import TRAINED_ROLES, LoraRoles, NetworkRole
 from tdm_core.backbones.shapes import example_inputs, saved_for_backward
 from tdm_core.training.config import DistillConfig
+from tdm_core.training.landing import ANCHOR_SUBSTEPS
 
 GIBI = 2**30
 TRAINED_BYTES = 4 + 4 + 8
@@ -73,7 +74,8 @@ def evaluations_per_row(config: DistillConfig) -> float:
     objective, rolled_out = config.objective, (config.trajectory.steps - 1) / 2
     fake = config.optimiser.fake_steps * (3 + (objective.teacher_weight > 0))
     student = 3 + (_at_once(config) < config.optimiser.batch_size)
-    teacher = 2 if objective.guidance_scale > 1 else 1
+    guided = 2 if objective.guidance_scale > 1 else 1
+    teacher = guided * (1 + ANCHOR_SUBSTEPS * objective.anchored_steps / config.trajectory.steps)
     return rolled_out + student + fake + teacher + 1
 
 

@@ -15,10 +15,13 @@ from tdm_core.backbones.trainable import Conditioning, TrainableBackbone, denois
 from tdm_core.diffusion.objectives import tdm
 from tdm_core.diffusion.prediction import Prediction, guide
 from tdm_core.diffusion.times import TimeLaw, draw_times, query_interval
-from tdm_core.diffusion.trajectory import move, roll_to
+from tdm_core.diffusion.trajectory import move, roll_out, roll_to, x0_that_lands
 from tdm_core.training.config import DistillConfig, TimesConfig
 
 STUDENT, FAKE, TEACHER = NetworkRole.STUDENT, NetworkRole.FAKE, NetworkRole.TEACHER
+
+ANCHOR_SUBSTEPS = 3
+"""Euler (DDIM) steps that the teacher takes over an anchored step of the student."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,8 @@ class Landing:
     x_s: Tensor
     s: Tensor
     """The landing, detached, [B, ...] at times [B]."""
+    exits: Tensor
+    """Which step it was, [B] on the CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +111,16 @@ class Losses:
         # Each row's landing has its own noise; rows exit at one step each, so the first step's serves no other row.
         fresh = torch.stack([start.fresh[step][row] for row, step in enumerate(start.exits)]) if start.fresh else None
         x_s = move(prediction.detach(), s, self.process, eta=eta, fresh=fresh)
-        return Landing(conditioning=start.conditioning, x_t=x_t, t=t, prediction=prediction, fresh=fresh, x_s=x_s, s=s)
+        return Landing(
+            conditioning=start.conditioning,
+            x_t=x_t,
+            t=t,
+            prediction=prediction,
+            fresh=fresh,
+            x_s=x_s,
+            s=s,
+            exits=start.exits,
+        )
 
     def fake_losses(self, landing: Landing, query: Query) -> Tensor:
         """The critic's loss [B] at query points of the landings."""
@@ -153,10 +167,35 @@ class Losses:
         penalty = tdm.Penalty(objective.student_loss)
         parts = [tdm.student_loss(point, way, penalty=penalty, huber_c=objective.huber_c) for way in ways]
         losses = torch.stack([weight * part for weight, part in zip(weights, parts, strict=True)]).sum(dim=0)
+        if objective.anchored_steps:
+            losses = losses + objective.anchor_weight * self._anchor_losses(landing, prediction.x0)
         teacher = cond if uncond is None else guide(cond, uncond, objective.guidance_scale)
         if objective.normaliser_floor > 0:
             losses = losses / tdm.normaliser(prediction.x0, teacher, floor=objective.normaliser_floor)
         return losses, Views(student=prediction.x0.detach(), teacher=teacher, fake=fake)
+
+    def _anchor_losses(self, landing: Landing, x0: Tensor) -> Tensor:
+        """How far rows of the anchored steps are from where the teacher lands, [B]; 0 of other rows."""
+        objective, losses = self.objective, x0.new_zeros(len(x0))
+        for step in range(objective.anchored_steps):
+            rows = (landing.exits == step).nonzero().flatten().to(x0.device)
+            if len(rows):
+                t, s, x_t = landing.t[rows], landing.s[rows], landing.x_t[rows]
+                x_s = self._ride(x_t, t[0], s[0], landing.conditioning.rows(rows))
+                way = x0_that_lands(x_t, x_s, t, s, self.process) - x0[rows].detach()
+                penalty = tdm.Penalty(objective.student_loss)
+                losses[rows] = tdm.student_loss(x0[rows], way, penalty=penalty, huber_c=objective.huber_c)
+        return losses
+
+    @torch.no_grad()
+    def _ride(self, x_t: Tensor, t: Tensor, s: Tensor, told: Conditioning) -> Tensor:
+        """Where the guided teacher takes states [B, ...] from time t to s."""
+        guidance_scale = self.objective.guidance_scale
+        teacher = denoiser(self.backbone, TEACHER, told, uncond=self.uncond, guidance_scale=guidance_scale)
+        nodes = torch.lerp(t, s, torch.linspace(0, 1, ANCHOR_SUBSTEPS + 1).to(t))
+        for step in roll_out(teacher, x_t, nodes, self.process):
+            x_t = step.x_s
+        return x_t
 
     def _query_point(self, landing: Landing, query: Query, times: TimesConfig) -> tuple[Tensor, Tensor]:
         """x_tau [B, ...] and tau [B]."""

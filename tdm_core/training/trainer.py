@@ -27,6 +27,7 @@ from tdm_core.diffusion.trajectory import draw_exits
 from tdm_core.errors import ConfigError, TrainingError
 from tdm_core.training.config import DistillConfig
 from tdm_core.training.landing import Landing, Losses, Query, Start, Views
+from tdm_core.training.precision import matrix_products
 from tdm_core.training.processes import ALONE, Processes
 from tdm_core.training.prompts import DrawConditioning
 
@@ -113,11 +114,16 @@ class Trainer:
             TrainingError: if a loss or a gradient is not finite, or a gradient is zero; the weights are those before
                 the iteration's update of that role.
         """
+        with matrix_products(self.config.run.precision):
+            return self._train_step()
+
+    def _train_step(self) -> StepReport:
         started = time.perf_counter()
         optimiser = self.config.optimiser
         decay = self._decay()
         for role in TRAINED_ROLES:
-            self._optimisers[role].param_groups[0]["lr"] = self._rates[role] * decay
+            falls = role is STUDENT or optimiser.decays == "both"
+            self._optimisers[role].param_groups[0]["lr"] = self._rates[role] * (decay if falls else 1.0)
         starts = self._start()
         landings = [self._losses.land(start, keep_graph=len(starts) == 1) for start in starts]
         warming_up = self.step < optimiser.warmup_iterations

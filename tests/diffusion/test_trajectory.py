@@ -6,7 +6,7 @@ from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 from tdm_core.diffusion.noise import flow_matching, variance_preserving
 from tdm_core.diffusion.prediction import Prediction, PredictionType, predict
-from tdm_core.diffusion.trajectory import draw_exits, move, roll_out, roll_to, time_nodes
+from tdm_core.diffusion.trajectory import draw_exits, move, roll_out, roll_to, time_nodes, x0_that_lands
 
 
 def network(x, timestep):
@@ -46,6 +46,18 @@ def test_variance_preserving_roll_out_is_ddim(noise, kind):
     process = variance_preserving(scheduler.alphas_cumprod)
     *_, last = roll_out(denoiser(kind, process), noise, time_nodes(4), process)
     torch.testing.assert_close(last.x_s, sampled_by(scheduler, noise), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "process", [flow_matching(), variance_preserving(DDIMScheduler().alphas_cumprod)], ids=["flow", "vp"]
+)
+def test_the_x0_that_lands_is_the_one_that_moved(noise, process):
+    """At t = 1 too, where flow matching has no signal."""
+    t, s = torch.tensor([1.0, 0.8, 0.5]).double(), torch.tensor([0.7, 0.6, 0.0]).double()
+    x0, e = noise.double().tanh(), noise.flip(0).double()
+    x_t = move(Prediction(x0, e), t, process)
+    found = x0_that_lands(x_t, move(Prediction(x0, e), s, process), t, s, process)
+    torch.testing.assert_close(found, x0, atol=1e-10, rtol=1e-10)
 
 
 def test_nodes_are_uniform_without_a_shift_and_move_towards_noise_with_one():

@@ -1,6 +1,7 @@
 """One iteration of the trainer: what it evaluates, what it changes, and when it stops."""
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 import torch
@@ -53,6 +54,34 @@ def test_without_guidance_the_teacher_is_evaluated_once_a_row(tmp_path):
     assert (TEACHER, 8, False) in calls
 
 
+def test_an_anchored_step_costs_three_guided_evaluations_of_its_rows(tmp_path):
+    calls = Counter(rows_evaluated(make(tmp_path, objective={"anchored_steps": 2})))
+    without = Counter(rows_evaluated(make(tmp_path / "without")))
+    assert calls - without == {(TEACHER, 4, False): 6}  # 2 of 8 rows exit at each step, with and without the prompt
+
+
+@torch.no_grad()
+def test_the_anchor_is_where_the_guided_teacher_lands_after_three_steps(tmp_path):
+    """Euler steps by hand; a student that lands there pays nothing, one beside it its distance."""
+    trainer = make(tmp_path, objective={"anchored_steps": 2, "guidance_scale": 2.0})
+    losses, backbone = trainer._losses, trainer.backbone
+    landing = losses.land(trainer._start()[0], keep_graph=False)
+    x0 = landing.prediction.x0.clone()
+    for step in (0, 1):
+        rows = landing.exits == step
+        told, t, s = landing.conditioning.rows(rows), trainer.nodes[step], trainer.nodes[step + 1]
+        uncond = trainer.uncond.repeat(int(rows.sum()))
+        x, times = landing.x_t[rows], [t, t + (s - t) / 3, t + 2 * (s - t) / 3, s]
+        for now, then in pairwise(times):
+            cond, free = (backbone.network_output(TEACHER, x, now.expand(len(x)), text) for text in (told, uncond))
+            x = x + (then - now).float() * (free + 2.0 * (cond - free))
+        x0[rows] = landing.x_t[rows] - (t / (t - s)).float() * (landing.x_t[rows] - x)
+    assert_close(losses._anchor_losses(landing, x0), torch.zeros(8), atol=1e-4, rtol=0)
+    beside = losses._anchor_losses(landing, x0 + 1)
+    expected = torch.where(landing.exits < 2, x0[0].numel() ** 0.5, 0.0)
+    assert_close(beside, expected, atol=0, rtol=1e-2)
+
+
 def test_a_drawn_exit_is_one_step_for_the_whole_batch(tmp_path):
     trainer = make(tmp_path, trajectory={"exits": "drawn"})
     calls = [row for role, row, _ in rows_evaluated(trainer) if role is STUDENT]
@@ -100,6 +129,13 @@ def test_both_learning_rates_fall_linearly_over_the_last_share(tmp_path):
     assert trainer.state()["optimisers"]["fake"]["param_groups"][0]["lr"] == pytest.approx(2e-4)
 
 
+def test_the_critic_may_keep_its_rate_while_the_student_settles(tmp_path):
+    optimiser = {"iterations": 4, "decay_share": 1.0, "student_lr": 1e-4, "fake_lr": 1e-3, "decays": "student"}
+    trainer = make(tmp_path, optimiser=optimiser)
+    assert [trainer.train_step().learning_rate for _ in range(4)] == pytest.approx([1e-4, 7.5e-5, 5e-5, 2.5e-5])
+    assert trainer.state()["optimisers"]["fake"]["param_groups"][0]["lr"] == 1e-3
+
+
 def test_the_average_follows_the_student(tmp_path):
     trainer = make(tmp_path, optimiser={"ema_decay": 0.5})
     before = {name: average.clone() for name, average in trainer.ema.items()}
@@ -145,6 +181,8 @@ OPTIONS = [
     {"guidance": "decoupled"},
     {"guidance": "decoupled", "guidance_part_weight": 0.5},
     {"guidance_scale": 1.0},
+    {"anchored_steps": 2},
+    {"anchored_steps": 2, "anchor_weight": 3.0},
     {"trajectory": {"eta": 0.9}},
     {"trajectory": {"also_steps": [1, 2]}},
     {"trajectory": {"nodes": [1.0, 0.9, 0.7, 0.4]}},
