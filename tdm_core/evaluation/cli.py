@@ -13,7 +13,9 @@ from typing import Any, Protocol
 from tdm_core.errors import ConfigError
 from tdm_core.evaluation import metrics, report, speed
 from tdm_core.evaluation.arms import choose_arms
+from tdm_core.evaluation.export import LAYOUTS, export
 from tdm_core.evaluation.harness import BatchSampler, generate
+from tdm_core.evaluation.publish import PUBLISHED, publish
 from tdm_core.evaluation.runs import Run
 from tdm_core.evaluation.suites import load_suite, suite_list
 from tdm_core.generation.media import write_whole
@@ -55,7 +57,20 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--run", dest="folder", type=Path, required=True)
     parser.add_argument("--metrics", help="separated by commas (default: all that fit the run's suite)")
     parser.add_argument("--reference", type=Path, metavar="DIR", help="the pictures that fid and kid measure against")
+    parser.add_argument("--bridges", type=Path, metavar="FILE", help="commands of the geneval and vbench programs")
     parser.set_defaults(run=_score)
+
+    parser = commands.add_parser("export", help="lay a run's files out for somebody else's scorer")
+    parser.add_argument("--run", dest="folder", type=Path, required=True)
+    parser.add_argument("--layout", required=True, help=", ".join(LAYOUTS))
+    parser.add_argument("--role", required=True, help="whose files")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.set_defaults(run=_export)
+
+    parser = commands.add_parser("publish", help="keep a scored run's report for the page: figures, plots, pairs")
+    parser.add_argument("--run", dest="folder", type=Path, required=True)
+    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="assets/reports/NAME of a shipped model")
+    parser.set_defaults(run=_publish)
 
     parser = commands.add_parser("compare", help="paired differences: of two runs, or of one run's rows")
     parser.add_argument("--run", dest="folders", type=Path, action="append", required=True, help="once or twice")
@@ -100,9 +115,22 @@ def _generate(options: Namespace) -> int:
 def _score(options: Namespace) -> int:
     run = Run.open(options.folder)
     names = options.metrics.split(",") if options.metrics else metrics.names(run.header.suite)
-    chosen = [metrics.load_metric(name.strip(), run.header.suite, reference=options.reference) for name in names]
+    places = {"reference": options.reference, "bridges": options.bridges}
+    chosen = [metrics.load_metric(name.strip(), run.header.suite, **places) for name in names]
     report.score(run, chosen)
     print((options.folder / report.REPORT).read_text(encoding="utf-8"))
+    return 0
+
+
+def _publish(options: Namespace) -> int:
+    publish(Run.open(options.folder), options.to)
+    print(options.to / PUBLISHED)
+    return 0
+
+
+def _export(options: Namespace) -> int:
+    count = export(Run.open(options.folder), options.role, options.layout, options.out)
+    print(f"{count} files in {options.out}")
     return 0
 
 

@@ -101,7 +101,7 @@ def _metric(name: str, results: Mapping[str, Any], anchors: Sequence[Anchor]) ->
         [
             f'<h2>{escape(name)} <span class="soft">({better} is better)</span></h2>',
             _table(["row", "value [95 %]", "n", "floor"], values),
-            f'<div class="plots">{"".join(_plots(name, arms, rows))}</div>',
+            f'<div class="plots">{"".join(_card(title, svg) for title, svg in plots(name, arms, rows))}</div>',
             _comparisons({what: row for what, row in compared.items() if not what.startswith("teacher")}),
             _folded({what: row for what, row in compared.items() if what.startswith("teacher")}),
             _anchors(arms, anchors),
@@ -119,19 +119,20 @@ def _folded(rows: Mapping[str, Any]) -> str:
     return f"<details><summary>The teacher's own differences</summary>{_comparisons(rows)}</details>" if rows else ""
 
 
-def _plots(name: str, arms: Mapping[str, Any], rows: Mapping[str, Any]) -> Iterable[str]:
+def plots(name: str, arms: Mapping[str, Any], rows: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """A metric's plots with their titles: against evaluations, against seconds, by category."""
     marks = {arm: _mark(arm, row, rows[arm]) for arm, row in arms.items() if row["value"] is not None}
     if not marks:
         return
     for key, label in (("nfe", "network evaluations"), ("seconds", "seconds a picture")):
         if all(rows[arm][key] > 0 for arm in marks):
             placed = [Mark(**{**vars(mark), "x": rows[arm][key]}) for arm, mark in marks.items()]
-            yield _card(f"{name} against {label}", scatter(placed, x_label=label, y_label=name))
+            yield f"{name} against {label}", scatter(placed, x_label=label, y_label=name)
     shown = _best_of_each_kind(arms)
     tags = list(dict.fromkeys(tag for arm in shown for tag in arms[arm].get("per_tag_intervals", {})))
     if tags:
         groups = {tag: [_mark(arm, arms[arm]["per_tag_intervals"][tag], rows[arm]) for arm in shown] for tag in tags}
-        yield _card("By category", bars(groups))
+        yield f"{name} by category", bars(groups)
 
 
 def _best_of_each_kind(arms: Mapping[str, Any]) -> list[str]:

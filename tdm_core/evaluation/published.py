@@ -148,6 +148,27 @@ def _vbench(texts: Texts, sampled: str = "all_dimension.txt") -> list[Question]:
     ]
 
 
+COMPBENCH = {
+    "consistent_attr": "1_consistent_attr.txt",
+    "dynamic_attr": "2_dynamic_attr.txt",
+    "spatial_relationship": "3_spatial_relationship.txt",
+    "motion_binding": "4_motion_binding.txt",
+    "action_binding": "5_action_binding.txt",
+    "interaction": "6_interaction.txt",
+    "numeracy": "7_numeracy.txt",
+}
+"""T2V-CompBench's categories and their files, in its order."""
+
+
+def _compbench(texts: Texts) -> list[Question]:
+    return [
+        Question(prompt=line.strip(), tag=tag)
+        for tag, file in COMPBENCH.items()
+        for line in texts[file].splitlines()
+        if line.strip()
+    ]
+
+
 _VBENCH = GITHUB + "Vchitect/VBench/"
 _VBENCH_FILES = {
     "VBench_full_info.json": _VBENCH + "master/vbench/VBench_full_info.json",
@@ -211,5 +232,12 @@ SOURCES = {
         prompts=946,
         parse=lambda texts: _vbench(texts, "all_dimension_longer.txt"),
         note="VBench's lengthened prompts, scored against the short ones",
+    ),
+    "t2v_compbench": Source(
+        files={file: f"{GITHUB}KaiyueSun98/T2V-CompBench/main/prompts/{file}" for file in COMPBENCH.values()},
+        licence="not stated",
+        prompts=1400,
+        parse=_compbench,
+        note="arXiv:2407.14505 (its first edition had 700); exported for its own scripts, not scored here",
     ),
 }

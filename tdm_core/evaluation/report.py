@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from tdm_core.evaluation.anchors import Anchor, anchors_beside
-from tdm_core.evaluation.gallery import pairs
+from tdm_core.evaluation.gallery import Pair, pairs
 from tdm_core.evaluation.html_report import page
 from tdm_core.evaluation.metrics import Measured, Metric, main_metric
 from tdm_core.evaluation.runs import Run
@@ -24,7 +24,8 @@ COMPARISON_HEADER = ("paired, same prompts and noises", "value [95 %]", "share o
 def score(run: Run, metrics: Sequence[Metric]) -> dict[str, Any]:
     """Measure, write the three files, and return what ``results.json`` holds.
 
-    ``{metric: {arm: {"value", "low", "high", "n", ...}}, "comparisons": {metric: {...}}, "metrics": ..., "run": ...}``
+    ``{metric: {arm: {"value", "low", "high", "n", ...}}, "comparisons": {metric: {...}}, "metrics": ..., "run": ...,
+    "pairs": ...}``
     """
     measured = {metric.NAME: metric.measure(run) for metric in metrics}
     results: dict[str, Any] = {name: found.arms for name, found in measured.items()}
@@ -47,7 +48,9 @@ def score(run: Run, metrics: Sequence[Metric]) -> dict[str, Any]:
     }
     anchors = {name: _anchors(run, name, found) for name, found in measured.items()}
     lower = [metric.NAME for metric in metrics if not metric.HIGHER_IS_BETTER]
-    shown = page(run, results, anchors=anchors, pairs=pairs(run, measured, lower_is_better=lower))
+    chosen = pairs(run, measured, lower_is_better=lower)
+    results["pairs"] = {title: [_pair(pair) for pair in found] for title, found in chosen.items()}
+    shown = page(run, results, anchors=anchors, pairs=chosen)
     write_whole(run.folder / RESULTS, (json.dumps(results, indent=2) + "\n").encode())
     write_whole(run.folder / REPORT, _report(run, measured, anchors).encode())
     write_whole(run.folder / PAGE, shown.encode())
@@ -64,6 +67,11 @@ def _sampling(run: Run, arm: str) -> dict[str, Any]:
         "seconds": median(picture.seconds for picture in made),
         "denoiser_seconds": median(picture.denoiser_seconds for picture in made),
     }
+
+
+def _pair(pair: Pair) -> dict[str, Any]:
+    files = {"teacher": pair.teacher.file, "student": pair.student.file}
+    return {"prompt": pair.prompt, "seed": pair.teacher.seed, "values": pair.values, **files}
 
 
 def _anchors(run: Run, metric: str, found: Measured) -> list[Anchor]:

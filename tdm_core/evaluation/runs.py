@@ -70,13 +70,17 @@ class Run:
         Raises:
             EvaluationError: if the file is not the one that the manifest names.
         """
+        self.check(picture)
+        content = (self.folder / picture.file).read_bytes()
+        return decode_mp4(content) if picture.file.endswith(".mp4") else decode_png(content)
+
+    def check(self, picture: Picture) -> None:
+        """Raises `EvaluationError` if the file is not the one that the manifest names."""
         if not is_whole(self.folder, picture):
             raise EvaluationError(
                 f"{self.folder / picture.file}: missing or changed since it was made.\n"
                 "Call evaluate generate once more with the same options: it makes it again."
             )
-        content = (self.folder / picture.file).read_bytes()
-        return decode_mp4(content) if picture.file.endswith(".mp4") else decode_png(content)
 
 
 def check_same_noise(run: Run, arms: Iterable[str]) -> None:

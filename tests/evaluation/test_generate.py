@@ -1,6 +1,8 @@
 """Runs are resumable: nothing finished is made twice, nothing broken is read as whole."""
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +17,8 @@ from tdm_core.evaluation.manifest import HEADER, LINES, append_pictures, read_he
 from tdm_core.evaluation.runs import Run, check_same_noise
 from tdm_core.evaluation.suites import load_suite
 from tdm_core.generation.sample import Role
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_all_roles_are_made_by_default(make_run, preset):
@@ -174,6 +178,25 @@ def test_ten_kills_and_two_processes_leave_what_one_quiet_run_leaves(tmp_path):
 
     assert made("killed") == made("whole") == made("two")
     assert {path.name for path in (tmp_path / "two").glob("*.jsonl")} == {"manifest.jsonl", "manifest-1.jsonl"}
+
+
+def test_accelerate_launch_over_two_processes_makes_the_bits_of_one(tmp_path, tiny_system):
+    """On CPUs `--multi_gpu` only starts processes, which is all that is asked of it here."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    launch = ["--multi_gpu", "--num_processes=2", "--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
+    two = [sys.executable, "-m", "accelerate.commands.launch", *launch, f"--main_process_port={port}", "-m", "tdm_core"]
+    environment = os.environ | {"TDM_DEVICE": "cpu", "TDM_THREADS": "1", "TDM_PRESETS": str(tiny_system / "presets")}
+    asked = ["--preset=tiny", "--role=student", "--limit=6", "--seeds=1", "--batch-size=2"]
+    made = []
+    for name, command in (("two", two), ("one", [sys.executable, "-m", "tdm_core"])):
+        command += ["evaluate", "generate", f"--out={tmp_path / name}", *asked]
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        made.append({item.id: picture.sha256 for item, picture in Run.open(tmp_path / name).pictures("student")})
+    assert made[0] == made[1] and len(set(made[0].values())) == 6
+    assert [len((tmp_path / "two" / f"manifest{rank}.jsonl").read_text().splitlines()) for rank in ("", "-1")] == [4, 2]
 
 
 def test_generating_loads_no_metric_and_no_torch():

@@ -47,7 +47,7 @@ def test_clips_are_judged_once_and_runs_compared_by_their_suites_metric(run, mon
 
 
 def test_every_metric_that_fits_the_suite_is_the_default(run, capsys):
-    options = SimpleNamespace(folder=run.folder, metrics=None, reference=None)
+    options = SimpleNamespace(folder=run.folder, metrics=None, reference=None, bridges=None)
     assert cli._score(options) == 0
     assert "## mini-vbench" in capsys.readouterr().out
 

@@ -317,7 +317,11 @@ def test_missing_weights_and_references_are_named(tmp_path):
         clip.TransformersClip(str(tmp_path / "none"))
     with pytest.raises(ConfigError, match="--reference"):
         load_metric("fid", "scenes")
-    assert {load_metric(name, "scenes", reference=tmp_path).NAME for name in PUBLISHED} == set(PUBLISHED)
+    (tmp_path / "bridges.toml").write_text(
+        '[geneval]\ncommand = ["{pictures}{results}"]\n[vbench]\ncommand = ["{videos}{results}{dimension}"]\n'
+    )
+    places = {"reference": tmp_path, "bridges": tmp_path / "bridges.toml"}
+    assert {load_metric(name, "scenes", **places).NAME for name in PUBLISHED} == set(PUBLISHED)
 
 
 # --- intervals ------------------------------------------------------------------------------------------------------

@@ -46,8 +46,18 @@ FILES = {
         "all_dimension.txt": "a bird\n",
         "all_dimension_longer.txt": "a bird flies over a lake at dawn\n",
     },
+    "t2v_compbench": {file: f"one {tag}\ntwo {tag}\n" for tag, file in published.COMPBENCH.items()},
 }
-COUNTS = {"geneval": 2, "hps_v2": 4, "drawbench": 1, "ocr": 1, "coco_10k": 2, "vbench": 1, "vbench_long": 1}
+COUNTS = {
+    "t2v_compbench": 14,
+    "geneval": 2,
+    "hps_v2": 4,
+    "drawbench": 1,
+    "ocr": 1,
+    "coco_10k": 2,
+    "vbench": 1,
+    "vbench_long": 1,
+}
 
 
 @pytest.fixture

@@ -1,15 +1,20 @@
 """The reports: one page that needs nothing beside it, and says of every published figure whether it may be compared."""
 
+import json
 import re
 from html.parser import HTMLParser
 
 import pytest
 
+from tdm_core.errors import EvaluationError
 from tdm_core.evaluation import report
 from tdm_core.evaluation.charts import Mark, bars, scatter
 from tdm_core.evaluation.gallery import pairs
 from tdm_core.evaluation.metrics import Measured, frechet, scenes
+from tdm_core.evaluation.publish import PUBLISHED, publish
 from tdm_core.evaluation.runs import Run
+from tdm_core.toml_config import from_mapping
+from tdm_core.ui.report import Report
 
 
 class Reader(HTMLParser):
@@ -90,3 +95,30 @@ def test_marks_lie_where_their_values_are():
     assert (y1, y2) == (pytest.approx((12 + 210) / 2), pytest.approx(12))  # half of 0 .. 1, and its top
     widths = [float(width) for width in re.findall(r'<rect [^>]*width="([\d.]+)"', bars({"all": marks}))]
     assert widths[1] == pytest.approx(2 * widths[0], abs=0.2)
+
+
+def test_a_published_report_is_what_the_page_reads(run, tmp_path):
+    results = report.score(run, [scenes])
+    publish(run, tmp_path / "mini")
+    published = json.loads((tmp_path / "mini" / PUBLISHED).read_text(encoding="utf-8"))
+    shown = from_mapping(Report, published, where="report")
+    assert {plot.title for plot in shown.plots} == {
+        "scenes against network evaluations", "scenes against seconds a picture", "scenes by category"
+    }  # fmt: skip
+    assert all(plot.svg.startswith("<svg") for plot in shown.plots)
+    student = next(row for row in shown.tables[0].rows if row[0] == "student")
+    value = results["scenes"]["student"]
+    assert student[1:3] == ("4", "4") and student[3].startswith(f"{value['value']:.3f} [{value['low']:.3f}")
+    files = [side.file for pair in shown.pairs for side in pair.sides]
+    assert sorted({PUBLISHED, *files}) == sorted(path.name for path in (tmp_path / "mini").iterdir())
+    first = shown.pairs[0]
+    source = run.folder / results["pairs"][first.title][0]["teacher"]
+    assert (tmp_path / "mini" / first.sides[0].file).read_bytes() == source.read_bytes()
+    publish(run, tmp_path / "mini")  # a second time replaces the first
+    assert len(list((tmp_path / "mini").iterdir())) == len(files) + 1
+
+
+def test_a_run_that_was_not_scored_cannot_be_published(run, tmp_path):
+    with pytest.raises(EvaluationError, match="not scored yet"):
+        publish(run, tmp_path / "mini")
+    assert not (tmp_path / "mini").exists()

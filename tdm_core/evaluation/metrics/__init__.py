@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tdm_core.errors import ConfigError
+from tdm_core.evaluation.bridges import load_bridge
 from tdm_core.evaluation.runs import Run
 
 Result = dict[str, Any]
@@ -51,7 +52,8 @@ _OF_SUITE: dict[str, dict[str, str]] = {  # the first of each is what runs are c
 
 _CLIP = ("clip_score/openai-l14", "clip_score/openai-b32", "clip_score/dmd2-g14", "hps_v2.1", "aesthetic")
 _SETS = ("fid-teacher", "kid-teacher", "fid", "kid", "lpips-teacher", "diversity/clip", "diversity/lpips")
-PUBLISHED = (*_CLIP, *_SETS, "ocr", "geneval-hf")
+_BRIDGED = {"geneval": "geneval_original.OriginalGeneval", "vbench": "vbench.VBench"}
+PUBLISHED = (*_CLIP, *_SETS, "ocr", "geneval-hf", *_BRIDGED)
 """Metrics of the literature: their weights are fetched when used."""
 
 
@@ -60,11 +62,15 @@ def names(suite: str) -> tuple[str, ...]:
     return tuple(_OF_SUITE.get(suite, ()))
 
 
-def load_metric(name: str, suite: str, *, reference: Path | None = None) -> Metric:
-    """A metric by its name, for a run of the suite; ``reference``: the pictures that fid and kid measure against.
+def load_metric(name: str, suite: str, *, reference: Path | None = None, bridges: Path | None = None) -> Metric:
+    """A metric by its name, for a run of the suite.
+
+    Args:
+        reference: the pictures that fid and kid measure against.
+        bridges: how the programs that live in environments of their own are called.
 
     Raises:
-        ConfigError: if there is none of that name, or it judges another suite.
+        ConfigError: if there is none of that name, it judges another suite, or lacks what it needs.
     """
     if name in names(suite):
         return import_module(_OF_SUITE[suite][name])
@@ -74,6 +80,10 @@ def load_metric(name: str, suite: str, *, reference: Path | None = None) -> Metr
         return import_module("tdm_core.evaluation.metrics.sets").metric(name, reference)
     if name in ("ocr", "geneval-hf"):
         return import_module(f"tdm_core.evaluation.metrics.{name.removesuffix('-hf')}").metric()
+    if name in _BRIDGED:
+        module, _, kind = _BRIDGED[name].partition(".")
+        made = getattr(import_module(f"tdm_core.evaluation.metrics.{module}"), kind)
+        return made(bridge=load_bridge(name, bridges))
     fitting = ", ".join([*names(suite), *PUBLISHED])
     raise ConfigError(f"--metrics {name}: no such metric for the {suite} suite; there are: {fitting}")
 

@@ -27,6 +27,8 @@ SCORES = "scores"
 BATCH_SIZE = 32
 
 Pixels = NDArray[np.uint8]
+Values = dict[str, list[float]]
+"""Prompt -> the value of each of its pictures."""
 
 
 class Scorer(Protocol):
@@ -52,16 +54,7 @@ class ItemMetric:
         check_same_noise(run, run.arms)
         scorer = self.make()
         values = {arm: self._values(run, arm, scorer) for arm in run.arms}
-        strata = {item.id: item.tag for item in run.items} if self.BY_TAG else None
-        pairs = [(a, b) for a in ("student", "teacher") if a in values for b in values if b not in (a, "student")]
-        return Measured(
-            arms={arm: _summary(run, found, strata) for arm, found in values.items()},
-            comparisons={
-                f"{a} - {b}": asdict(paired_difference(values[a], values[b], strata=strata)) for a, b in pairs
-            },
-            items=values,
-            fingerprint=scorer.fingerprint(),
-        )
+        return summarised(run, values, by_tag=self.BY_TAG, fingerprint=scorer.fingerprint())
 
     def difference(self, first: Run, second: Run, arm: str) -> Result:
         """How much the arm's value is higher in the second run, prompt by prompt."""
@@ -74,22 +67,35 @@ class ItemMetric:
         path = run.folder / SCORES / f"{self.NAME.replace('/', '-')}.json"
         edition = hashlib.sha256(json.dumps([self.VERSION, scorer.fingerprint()]).encode()).hexdigest()[:16]
         rows, made = _read(path, edition), run.pictures(arm)
-        todo = [(item, picture) for item, picture in made if _key(item, picture) not in rows]
+        todo = [(item, picture) for item, picture in made if score_key(item, picture) not in rows]
         for start in range(0, len(todo), BATCH_SIZE):
             batch = todo[start : start + BATCH_SIZE]
             pictures = [run.pixels(picture) for _, picture in batch]
             values = scorer.score(pictures, [item for item, _ in batch])
-            rows |= {_key(*job): float(value) for job, value in zip(batch, values, strict=True)}
+            rows |= {score_key(*job): float(value) for job, value in zip(batch, values, strict=True)}
         if todo:
             path.parent.mkdir(exist_ok=True)
             write_whole(path, json.dumps({"edition": edition, "values": rows}).encode())
         found: dict[str, list[float]] = {}
         for item, picture in made:
-            found.setdefault(item.id, []).append(rows[_key(item, picture)])
+            found.setdefault(item.id, []).append(rows[score_key(item, picture)])
         return found
 
 
-def _key(item: Item, picture: Picture) -> str:
+def summarised(run: Run, values: dict[str, Values], *, by_tag: bool, fingerprint: dict[str, str]) -> Measured:
+    """Each arm's mean with its interval, and what student and teacher do better than the others, picture by picture."""
+    strata = {item.id: item.tag for item in run.items} if by_tag else None
+    pairs = [(a, b) for a in ("student", "teacher") if a in values for b in values if b not in (a, "student")]
+    return Measured(
+        arms={arm: _summary(run, found, strata) for arm, found in values.items()},
+        comparisons={f"{a} - {b}": asdict(paired_difference(values[a], values[b], strata=strata)) for a, b in pairs},
+        items=values,
+        fingerprint=fingerprint,
+    )
+
+
+def score_key(item: Item, picture: Picture) -> str:
+    """What a picture's value depends on, besides the scorer."""
     return hashlib.sha256(f"{picture.sha256}\0{item.asked}\0{item.clauses}".encode()).hexdigest()[:32]
 
 
