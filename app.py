@@ -13,10 +13,12 @@ import sys
 import threading
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.random import default_rng
 
+from benchmarks.readme import cells_of, newest
+from benchmarks.rows import load
 from tdm_core.errors import ConfigError, LoadError, TDMError
 from tdm_core.generation.plan import student_grids
 from tdm_core.generation.presets import Preset
@@ -27,6 +29,9 @@ from tdm_core.settings import Settings
 from tdm_core.storage import SegmentWriter, machine_secret
 from tdm_core.study import StudyService
 from tdm_core.wiring import Wiring
+
+if TYPE_CHECKING:
+    from tdm_core.ui.report import Table
 
 PRIVATE_NAMES = ("study.sqlite3", "study.sqlite3-wal", "study.sqlite3-shm", "secret", "bank", "studies")
 SUGGESTIONS, LONGEST_SUGGESTION = 6, 34
@@ -75,7 +80,7 @@ def serve(settings: Settings) -> None:
         finally:
             warm.set()  # a page must not say "loading" for ever; its own request will tell what is wrong
 
-    page = build_page(settings, preset, visitors, service, warm)
+    page = build_page(wiring, preset, visitors, service, warm)
     launch(page, settings, service)
     threading.Thread(target=prepare, name="tdm-prepare", daemon=True).start()
     told_to_stop = threading.Event()
@@ -88,11 +93,9 @@ def serve(settings: Settings) -> None:
     segments.close()
 
 
-def build_page(
-    settings: Settings, preset: Preset, visitors: Visitors, service: StudyService, warm: threading.Event
-) -> Any:
+def build_page(wiring: Wiring, preset: Preset, visitors: Visitors, service: StudyService, warm: threading.Event) -> Any:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ["GRADIO_TEMP_DIR"] = str((settings.data_dir / "pictures").resolve())
+    os.environ["GRADIO_TEMP_DIR"] = str((wiring.settings.data_dir / "pictures").resolve())
     from tdm_core.ui.inputs import PageInputs
     from tdm_core.ui.page import build
 
@@ -106,6 +109,8 @@ def build_page(
             trained_steps=trained_steps(preset),
             results=partial(service.results, by_visitor=True),
             is_ready=warm.is_set,
+            reports=wiring.reports(),
+            bars=benchmark_tables(),
         )
     )
 
@@ -123,6 +128,17 @@ def launch(page: Any, settings: Settings, service: StudyService) -> None:
         **launch_options(),
     )
     logger.info("the page: %s", url)
+
+
+def benchmark_tables() -> list[Table]:
+    """The last committed run of each benchmark."""
+    from tdm_core.ui.report import Table
+
+    header = ("", "measured", "bar")
+    return [
+        Table(title=f"{row.name}: {row.when[:10]}, {row.machine}", header=header, rows=tuple(cells_of(row)))
+        for row in newest(load())
+    ]
 
 
 def suggest_scenes() -> list[str]:

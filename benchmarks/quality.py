@@ -1,7 +1,8 @@
 """A shipped mini on its whole suite: every row of the README's quality table, and the scores on both model cards.
 
 ``python -m benchmarks.quality [PRESET]`` generates what is missing under ``runs/quality/PRESET`` (56 network
-evaluations for each of 2,220 teacher's pictures: about 20 minutes on two cores), scores it and writes it down.
+evaluations for each of 2,220 teacher's pictures: about 20 minutes on two cores), scores it and writes it down, also
+for the page's Benchmarks tab (``assets/reports``).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from benchmarks.rows import ROOT, Measure, save
 from tdm_core.evaluation.arms import arms_of, choose_arms
 from tdm_core.evaluation.harness import generate
 from tdm_core.evaluation.metrics import frechet, scenes
+from tdm_core.evaluation.publish import publish
 from tdm_core.evaluation.report import score, table
 from tdm_core.evaluation.runs import Run
 from tdm_core.evaluation.suites import load_suite
@@ -42,7 +44,9 @@ def main(name: str = "mini-sd3") -> None:
         batch_size=32,
         report=_Lines(),
     )
-    results = score(Run.open(folder), [scenes, frechet])
+    run = Run.open(folder)
+    results = score(run, [scenes, frechet])
+    publish(run, ROOT / "assets" / "reports" / name)
     measures = bars(results)
     for measure in measures:
         print(f"{measure.what:60} {measure.value:6.3f} {measure.bar:9} {measure.met}")

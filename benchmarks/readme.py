@@ -23,8 +23,7 @@ def filled(text: str, rows: Sequence[Row]) -> str:
     _, closed, after = rest.partition(END)
     if not found or not closed:
         raise ValueError(f"the README has lost its markers {BEGIN!r} and {END!r}")
-    newest = {row.name: row for row in rows}
-    body = "\n\n".join(table(row) for _, row in sorted(newest.items())) or "No run has been recorded yet."
+    body = "\n\n".join(map(table, newest(rows))) or "No run has been recorded yet."
     return f"{before}{BEGIN}\n\n{body}\n\n{END}{after}"
 
 
@@ -36,7 +35,18 @@ def table(row: Row) -> str:
         "| | measured | bar |",
         "| --- | --- | --- |",
     ]
-    return "\n".join([*lines, *(f"| {m.what} | {figure(m)} | {verdict(m)} |" for m in row.measures)])
+    cells = ((what, value, bar.replace("not met", "**not met**")) for what, value, bar in cells_of(row))
+    return "\n".join([*lines, *(f"| {' | '.join(each)} |" for each in cells)])
+
+
+def cells_of(row: Row) -> list[tuple[str, str, str]]:
+    """What was measured, the figure, and the bar with its verdict, as plain text."""
+    return [(m.what, figure(m), verdict(m)) for m in row.measures]
+
+
+def newest(rows: Sequence[Row]) -> list[Row]:
+    """The last run of each benchmark, by name; ``rows`` are oldest first."""
+    return [row for _, row in sorted({row.name: row for row in rows}.items())]
 
 
 def figure(measure: Measure) -> str:
@@ -48,7 +58,7 @@ def figure(measure: Measure) -> str:
 def verdict(measure: Measure) -> str:
     if measure.met is None:
         return measure.bar
-    return f"{measure.bar}: {'met' if measure.met else '**not met**'}"
+    return f"{measure.bar}: {'met' if measure.met else 'not met'}"
 
 
 if __name__ == "__main__":

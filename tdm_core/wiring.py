@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +16,15 @@ from tdm_core.generation.presets import SHIPPED, Preset, load_presets
 from tdm_core.generation.sample import Sampler
 from tdm_core.settings import Settings
 from tdm_core.study import StudyService
+from tdm_core.toml_config import from_mapping
 
 if TYPE_CHECKING:
     from tdm_core.storage import SqlStore
+    from tdm_core.ui.report import Report
 
 DEMO = "demo"  # the study that needs no `study create`
 DEMO_PRESET = "mini-sd3"
+REPORTS = SHIPPED.parent / "reports"
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,16 @@ class Wiring:
         if name not in self.presets:
             raise ConfigError(f"preset: no {name!r}; there are: {', '.join(self.presets)}")
         return self.presets[name]
+
+    def reports(self) -> list[Report]:
+        """The published evaluations, by model; see `tdm_core.evaluation.publish`."""
+        from tdm_core.ui.report import Report
+
+        found = []
+        for path in sorted(REPORTS.glob("*/report.json")):
+            report = from_mapping(Report, json.loads(path.read_text(encoding="utf-8")), where=str(path))
+            found.append(replace(report, folder=path.parent))
+        return found
 
     def bank_folder(self, study_id: str) -> Path:
         return self.settings.data_dir / "bank" if study_id == DEMO else self.study_folder(study_id) / "bank"

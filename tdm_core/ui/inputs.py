@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tdm_core.generation.presets import Preset
 from tdm_core.generation.sample import Sampler
 from tdm_core.study.analysis import StudyReport
+from tdm_core.ui.report import Report, Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,3 +25,7 @@ class PageInputs:
     """The closed study's report; raises `StudyOpenError` while it is open."""
     is_ready: Callable[[], bool] = lambda: True
     """Whether the weights are loaded; until then whoever waits is told what for."""
+    reports: Sequence[Report] = ()
+    """Published evaluations of the shipped models."""
+    bars: Sequence[Table] = ()
+    """Benchmarks with the bars that they were held against."""

@@ -8,6 +8,7 @@ import gradio as gr
 
 from tdm_core.ui import texts, theme
 from tdm_core.ui.about import about_tab
+from tdm_core.ui.benchmarks import benchmarks_tab
 from tdm_core.ui.compare import compare_tab
 from tdm_core.ui.inputs import PageInputs
 from tdm_core.ui.results import results_tab
@@ -28,6 +29,8 @@ def build(inputs: PageInputs) -> gr.Blocks:
                 study = blind_study(elem_id="tdm-study")
             with gr.Tab(texts.TAB_RESULTS, id="results") as results:
                 refresh = results_tab(inputs.results, opened=results)
+            with gr.Tab(texts.TAB_BENCHMARKS, id="benchmarks") as benchmarks:
+                benchmarks_tab(inputs.reports, inputs.bars, opened=benchmarks)
             with gr.Tab(texts.TAB_ABOUT, id="about"):
                 about_tab(inputs.preset)
         private = {"api_visibility": "private", "show_progress": "hidden"}

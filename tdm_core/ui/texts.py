@@ -34,3 +34,20 @@ SURPRISE = "The server met an error of its own; its log says more. Try once more
 RESULTS_OPEN = "The votes stay sealed while the study is open, so that nobody is swayed by them."
 RESULTS_OPEN_HINT = "Vote in the blind study, then end it there: the result appears here at once."
 RESULTS_EMPTY = "The study was closed without a single vote, so there is nothing to report."
+
+TAB_BENCHMARKS = "Benchmarks"
+NO_REPORTS = "No report has been published for the models that are here."
+NO_REPORTS_HINT = "A scored run becomes one with: python -m tdm_core evaluate publish."
+BARS = "What was measured, and the bars that were set"
+BARS_HINT = "Each table is one run, with its machine and its commit; make bench runs them again."
+ARM_KINDS = {
+    "student": "student",
+    "teacher": "teacher",
+    "few": "teacher cut to the student's steps",
+    "equal": "teacher at equal evaluations",
+}
+PAIR_TITLES = {
+    "Student better": "Where the student is right and the teacher is not",
+    "Teacher better": "Where the teacher is right and the student is not",
+    "Most different": "Where the two differ most",
+}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import gradio as gr
 
-CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
+_FOLDER = Path(__file__).parent
+CSS = "\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "benchmarks.css"))
 HEAD = '<meta name="color-scheme" content="light dark">'
 
 
