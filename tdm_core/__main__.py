@@ -23,6 +23,7 @@ FAMILIES = {
     "pair": "tdm_core.commands.pair",
     "bank": "tdm_core.commands.bank",
     "study": "tdm_core.commands.study",
+    "backup": "tdm_core.commands.backup",
     "evaluate": "tdm_core.evaluation.cli",
     "doctor": "tdm_core.commands.doctor",
 }

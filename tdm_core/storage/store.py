@@ -85,6 +85,24 @@ class SqlStore:
         with self._unit_of_work(self._reader) as session:
             yield SqlRecords(session, study_id)
 
+    @property
+    def name(self) -> str:
+        """Where the database is, without a password."""
+        return self._name
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """All studies as they are at one moment."""
+        with self._unit_of_work(self._reader) as session:
+            yield session
+
+    @contextmanager
+    def exclusive(self) -> Iterator[Session]:
+        """One transaction over all studies, alone among those that begin meanwhile."""
+        with self._unit_of_work(self._writer) as session:
+            self._wait_for_turn(session, MIGRATION_LOCK)
+            yield session
+
     def study_ids(self) -> list[str]:
         """All studies of the database, oldest first."""
         with self._unit_of_work(self._reader) as session:
@@ -92,9 +110,15 @@ class SqlStore:
 
     def problems(self, study_id: str) -> list[str]:
         """What is wrong with the study's chain of votes, one line each; empty if nothing was changed."""
-        with self.reading(study_id) as records:
-            count, head = records.head()
-            return list(problems(records.links(), votes=count, head=head))
+        with self.snapshot() as session:
+            return self.problems_in(session, study_id)
+
+    @staticmethod
+    def problems_in(session: Session, study_id: str) -> list[str]:
+        """The same inside a transaction."""
+        records = SqlRecords(session, study_id)
+        count, head = records.head()
+        return list(problems(records.links(), votes=count, head=head))
 
     def close(self) -> None:
         """Let go of the database's connections."""
