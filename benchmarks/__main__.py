@@ -12,6 +12,8 @@ BENCHMARKS = (
     "engine_overhead",
     "quality",
     "scorer_speed",
+    "batching",
+    "ray_serve",
     "trainer_cost",
     "trainer_memory",
     "study_faults",

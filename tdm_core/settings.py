@@ -11,12 +11,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from tdm_core.errors import ConfigError
 
 PREFIX = "TDM_"
 Offload = Literal["none", "model", "sequential"]
+ON_A_SPACE = Path.home() / "tdm-data"
+"""Where a Hugging Face Space keeps its data unless told otherwise: never among the code, which may be read-only, nor on
+a mounted bucket, whose locks do not hold."""
 READ_ELSEWHERE = {"TDM_REQUIRE_ALL"}  # read by the tests alone
 
 
@@ -36,6 +39,12 @@ def _device(text: str) -> str:
 def _threads(text: str) -> int:
     if not re.fullmatch(r"[1-9]\d{0,3}", text):
         raise ValueError(f"{text!r} is not a number of threads from 1 to 9999")
+    return int(text)
+
+
+def _replicas(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,2}", text):
+        raise ValueError(f"{text!r} is not a number of replicas from 1 to 999")
     return int(text)
 
 
@@ -82,6 +91,9 @@ class Settings:
     offload: Offload | None = field(default=None, metadata={"parse": _offload})
     """Keep components (model) or single layers (sequential) in main memory until used; unset: as each preset says."""
 
+    replicas: int | None = field(default=None, metadata={"parse": _replicas})
+    """Engines under Ray Serve, each on a device of its own; unset: one engine in this process."""
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
         """Read the process's environment.
@@ -93,7 +105,7 @@ class Settings:
         for name in environ:
             if name.startswith(PREFIX) and name not in known and name not in READ_ELSEWHERE:
                 raise ConfigError(f"environment: unknown variable {name}; known here: {', '.join(known)}")
-        values = {}
+        values: dict[str, Any] = {"data_dir": ON_A_SPACE} if environ.get("SPACE_ID") else {}
         for name, each in known.items():
             if text := environ.get(name):
                 try:

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tdm_core.errors import ConfigError
 from tdm_core.generation.bank import STUDY_PROMPTS, Bank, BankProgress, build_bank, read_prompts
+from tdm_core.generation.batching import Batcher
 from tdm_core.generation.engine import Engine
 from tdm_core.generation.presets import SHIPPED, Preset, load_presets
-from tdm_core.generation.sample import Sampler
+from tdm_core.generation.sample import Progress, Sample, Sampler, SampleRequest
 from tdm_core.settings import Settings
 from tdm_core.study import StudyService
 from tdm_core.toml_config import from_mapping
@@ -25,6 +26,16 @@ if TYPE_CHECKING:
 DEMO = "demo"  # the study that needs no `study create`
 DEMO_PRESET = "mini-sd3"
 REPORTS = SHIPPED.parent / "reports"
+
+
+class Served(Protocol):
+    """What a page needs of the engine."""
+
+    def sample(self, request: SampleRequest) -> Iterator[Progress | Sample]: ...
+
+    def warm_up(self, preset: str) -> None: ...
+
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,21 @@ class Wiring:
         )
 
     @cached_property
+    def served(self) -> Served:
+        """The engine as a page uses it: requests that wait together are batched, here or on replicas."""
+        if self.settings.replicas is None:
+            return Batcher(self.engine)
+        from tdm_core.serving.ray import RayEngine
+
+        return RayEngine(
+            self.presets,
+            replicas=self.settings.replicas,
+            device=self.settings.device,
+            threads=self.settings.threads,
+            offload=self.settings.offload,
+        )
+
+    @cached_property
     def store(self) -> SqlStore:
         """Raises `StorageError` if the database cannot be used."""
         from tdm_core.storage import open_store
@@ -52,7 +78,9 @@ class Wiring:
         return open_store(self.settings.data_dir, self.settings.database_url)
 
     def close(self) -> None:
-        """Let go of the database, if it was used."""
+        """Let go of the replicas and the database, if they were used."""
+        if "served" in vars(self):
+            self.served.close()
         if "store" in vars(self):
             self.store.close()
 

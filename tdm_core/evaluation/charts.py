@@ -63,7 +63,7 @@ def scatter(marks: Sequence[Mark], *, x_label: str, y_label: str, height: int = 
         return bottom - (y - lowest) / (highest - lowest) * (bottom - top)
 
     parts = []
-    for tick in (lowest + (highest - lowest) * part / 4 for part in range(5)):
+    for tick in _round_ticks(lowest, highest):
         y = to_y(tick)
         parts.append(f'<path class="grid" d="M{left} {y:.1f}H{right}"/>')
         parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:.3g}</text>')
@@ -87,6 +87,14 @@ def _span(marks: Sequence[Mark]) -> tuple[float, float]:
         return 0.0, 1.0
     margin = 0.08 * (high - low) or 1.0
     return (0.0 if 0 <= low < 0.4 * high else low - margin), high + margin
+
+
+def _round_ticks(low: float, high: float) -> list[float]:
+    """Four or so multiples of 1, 2, 2.5 or 5 times a power of ten."""
+    least = (high - low) / 4.001
+    power = 10.0 ** math.floor(math.log10(least))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= least * 0.99)
+    return [number * step for number in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
 def _apart(ticks: Sequence[float], to_x: Callable[[float], float]) -> list[float]:

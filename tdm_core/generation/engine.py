@@ -93,8 +93,22 @@ class Engine:
         Raises:
             ValueError: if the requests differ in anything but prompt and seed; otherwise as `sample`.
         """
+        *_, made = self.stream_batch(requests)
+        assert isinstance(made, list)
+        return made
+
+    def stream_batch(self, requests: Sequence[SampleRequest]) -> Iterator[Progress | list[Sample]]:
+        """The same with its progress, which is the batch's."""
         run = self._prepare(requests)
-        return self._device.run(partial(self._make, run), urgent=run.student)
+        yield from self._device.stream(partial(self._make, run), urgent=run.student)
+
+    def load(self, preset: str) -> None:
+        """Load a preset's weights, teacher and student, and run nothing.
+
+        Raises:
+            PresetError, LoadError: as `sample`.
+        """
+        self._prepare([SampleRequest(preset=preset, role=Role.STUDENT, prompt="load", seed=0)])
 
     def warm_up(self, preset: str) -> None:
         """Load a preset and run each role once, untimed, so that its first visitor need not wait.
@@ -231,6 +245,7 @@ class _Run:
                 sigmas=self.plan.sigmas or (),
                 unread=self.system.unread(request.prompt, max_sequence_length=self.preset.max_sequence_length),
                 trained=self.plan.trained,
+                batch_size=size,
             )
             for index, request in enumerate(self.requests)
         ]

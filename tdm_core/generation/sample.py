@@ -116,6 +116,8 @@ class Sample:
     """The end of the prompt that the text encoders did not read."""
     trained: bool = True
     """False for a student at a step count that it has no nodes for."""
+    batch_size: int = 1
+    """How many samples were made at once; the clocks are its share."""
 
 
 Sampler = Callable[[SampleRequest], Iterator[Progress | Sample]]

@@ -155,6 +155,7 @@ class Board:
             "denoiser_seconds",
             "noise_sha256",
             "trained",
+            "batch_size",
         )
         roles = {str(role): {name: getattr(made, name) for name in measured} for role, made in self.samples.items()}
         return {
@@ -199,7 +200,13 @@ class Board:
         self.samples[role] = event
         note = texts.STEPS_AND_NFE.format(steps=event.steps, nfe=event.nfe)
         item |= {"state": "ready", "seconds": event.seconds, "src": self._keep(event.media, f"{role}.png")}
-        item |= {"note": note if event.trained else f"{note} · {texts.UNTRAINED}"}
+        item |= {"note": " · ".join([note, *self._asides(event)])}
+
+    @staticmethod
+    def _asides(made: Sample) -> list[str]:
+        """What a reader of the clock should know besides."""
+        batched = [texts.BATCHED.format(size=made.batch_size)] if made.batch_size > 1 else []
+        return [*([] if made.trained else [texts.UNTRAINED]), *batched]
 
     def _fail(self, role: Role, message: str) -> None:
         self._items[role] |= {"state": "failed", "message": message}

@@ -8,7 +8,7 @@ import pytest
 
 from tdm_core.errors import EvaluationError
 from tdm_core.evaluation import report
-from tdm_core.evaluation.charts import Mark, bars, scatter
+from tdm_core.evaluation.charts import Mark, _round_ticks, bars, scatter
 from tdm_core.evaluation.gallery import pairs
 from tdm_core.evaluation.metrics import Measured, frechet, scenes
 from tdm_core.evaluation.publish import PUBLISHED, publish
@@ -122,3 +122,11 @@ def test_a_run_that_was_not_scored_cannot_be_published(run, tmp_path):
     with pytest.raises(EvaluationError, match="not scored yet"):
         publish(run, tmp_path / "mini")
     assert not (tmp_path / "mini").exists()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [(0, 1, [0, 0.25, 0.5, 0.75, 1]), (-1.48, 4.35, [0, 2, 4]), (0, 31, [0, 10, 20, 30]), (27.1, 29.9, [28, 29])],
+)
+def test_axes_have_round_ticks(low, high, ticks):
+    assert _round_ticks(low, high) == pytest.approx(ticks)
