@@ -25,13 +25,9 @@ check: .venv/installed-dev
 bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks $(ARGS)
 
-# What a Space is made of: tracked files only, without tests and pins (ZeroGPU brings its own torch).
+# What a Space is made of, checked: sizes, licences, nothing private.
 space:
-	rm -rf build/space
-	mkdir -p build/space
-	git ls-files -z -- app.py tdm_core train assets docs/screenshot.png requirements.txt README.md CHANGELOG.md LICENSE \
-		| tar --null -T - -cf - | tar -xf - -C build/space
-	@du -sh build/space
+	$(PYTHON) -m hosting.space
 
 # data/ (votes) and runs/ (checkpoints) stay: they cannot be made again.
 clean:

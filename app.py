@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,10 @@ from numpy.random import default_rng
 from benchmarks.readme import cells_of, newest
 from benchmarks.rows import load
 from tdm_core.errors import ConfigError, LoadError, TDMError
+from tdm_core.generation.durations import read_fits, seconds_of
 from tdm_core.generation.plan import student_grids
 from tdm_core.generation.presets import Preset
+from tdm_core.generation.sample import Progress, Sample, Sampler, SampleRequest
 from tdm_core.generation.visitors import Visitors
 from tdm_core.scenes import grammar
 from tdm_core.scenes.sampling import sample_scene
@@ -63,13 +66,16 @@ def serve(settings: Settings) -> None:
         logger.error("the study is paused: %s (all findings: study verify %s)", broken[0], settings.study)
         service.pause(f"The stored votes do not hold together, so the study is paused: {broken[0]}.")
     segments = SegmentWriter(wiring.store, settings.study, wiring.study_folder(settings.study) / "segments")
-    visitors = Visitors(wiring.engine.sample)
+    visitors = Visitors(sampler(wiring, preset))
     warm = threading.Event()
 
     def prepare() -> None:
         """Load the weights, then make the pairs that the study still lacks."""
         try:
-            wiring.engine.warm_up(preset.name)
+            if rents_its_gpu():  # outside of a visitor's request there is no device to run on
+                logger.info("%s is loaded; on ZeroGPU a study's pairs are made elsewhere", preset.title)
+                return
+            wiring.served.warm_up(preset.name)
             warm.set()
             logger.info("%s is loaded", preset.title)
             for _ in wiring.build_bank(settings.study, service, visitors.sample_politely):
@@ -81,16 +87,38 @@ def serve(settings: Settings) -> None:
             warm.set()  # a page must not say "loading" for ever; its own request will tell what is wrong
 
     page = build_page(wiring, preset, visitors, service, warm)
-    launch(page, settings, service)
-    threading.Thread(target=prepare, name="tdm-prepare", daemon=True).start()
     told_to_stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: told_to_stop.set())  # after launch, which may set its own
+    signal.signal(signal.SIGTERM, lambda *_: told_to_stop.set())  # the page answers before its launch is over
+    launch(page, settings, service)
+    signal.signal(signal.SIGTERM, lambda *_: told_to_stop.set())  # once more: a launch may set its own
+    threading.Thread(target=prepare, name="tdm-prepare", daemon=True).start()
     try:
         told_to_stop.wait()
     except KeyboardInterrupt:
         pass
     page.close()
     segments.close()
+    wiring.close()
+
+
+def rents_its_gpu() -> bool:
+    """On ZeroGPU a device is there only while a decorated function runs."""
+    return bool(os.environ.get("SPACES_ZERO_GPU"))
+
+
+def sampler(wiring: Wiring, preset: Preset) -> Sampler:
+    """What makes the page's pictures; on ZeroGPU each rents a GPU for as long as the bench says it takes."""
+    if not rents_its_gpu():
+        return wiring.served.sample
+    import spaces  # before torch, and nowhere else
+
+    wiring.engine.load(preset.name)  # in this process, so that the ones it forks for each sample find it loaded
+
+    def sample(request: SampleRequest) -> Iterator[Progress | Sample]:
+        yield from wiring.engine.sample(request)
+
+    rented: Sampler = spaces.GPU(duration=seconds_of(wiring.presets, read_fits()))(sample)
+    return rented
 
 
 def build_page(wiring: Wiring, preset: Preset, visitors: Visitors, service: StudyService, warm: threading.Event) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -117,11 +118,11 @@ def model_card(
     *,
     with_samples: bool = False,
 ) -> str:
-    """The card: how to sample, how it was made, and a place for its scores."""
+    """The card: how to sample, how it was made, and a place for its scores; the base's licence where it names one."""
     steps = " or ".join(map(str, about["trained_steps"]))
     example = backbone.card_example(config.base.path, config.export.folder.as_posix(), about)
     return f"""---
-base_model: {config.base.path}
+{_licence(Path(config.base.path))}base_model: {config.base.path}
 library_name: diffusers
 tags: [lora, few-step, tdm]
 ---
@@ -168,3 +169,10 @@ guided teacher on the student's nodes, the student. Prompts, from the left:
 
 {prompts}
 """
+
+
+def _licence(base: Path) -> str:
+    """The licence line of a local base's card; of another base nobody but its owner may say."""
+    card = base / "README.md"
+    found = re.search(r"^license: .+\n", card.read_text(encoding="utf-8"), re.MULTILINE) if card.is_file() else None
+    return found.group() if found else ""

@@ -1,0 +1,196 @@
+"""The folder of a Space: exact, checked, and it starts as a Space starts it: not as root, on code it cannot write."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+from gradio_client import Client
+
+from hosting.space import build, problems
+from tests.needs import need
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 900  # for a machine that is busy with something else
+
+
+@pytest.fixture(scope="module")
+def space() -> Iterator[Path]:
+    """As built, in a place that everybody may read and nobody write."""
+    need(shutil.which("git") and (ROOT / ".git").exists(), "this is no git checkout, so nobody knows what a Space gets")
+    place = Path(tempfile.mkdtemp(prefix="tdm-space-"))
+    build(place / "app")
+    yield place / "app"
+    for path in place.rglob("*"):
+        path.chmod(0o755)
+    shutil.rmtree(place)
+
+
+def test_the_folder_may_be_uploaded(space):
+    assert problems(space) == []
+    names = {path.relative_to(space).as_posix() for path in space.rglob("*") if path.is_file()}
+    assert {"app.py", "README.md", "requirements.txt", "LICENSE", "assets/models/mini-sd3-tdm/README.md"} <= names
+    assert not any(name.startswith(("tests/", ".", "build/", "data/", "hosting/")) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("tdm_core/notes.py", "token = 'hf_" + "a" * 34 + "'", "something like a secret"),
+        ("tdm_core/key.txt", "-----BEGIN RSA PRIVATE " + "KEY-----", "something like a secret"),
+        ("tdm_core/path.py", 'folder = "/ho' + 'me/somebody/models/x"', "a path of one machine"),
+        ("data/study.sqlite3", "", "private, by its name"),
+        ("assets/.env", "", "private, by its name"),
+        ("assets/big.bin", "x" * 10_000_001, "at most 10"),
+        ("assets/models/mine/README.md", "# no licence", "names no licence"),
+        ("README.md", "# no front matter", "front matter lacks"),
+    ],
+)
+def test_what_must_not_be_uploaded_is_found(tmp_path, name, content, told):
+    for licence in ("LICENSE", "assets/scenes/OFL.txt", "README.md"):
+        (tmp_path / licence).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / licence, tmp_path / licence)
+    assert problems(tmp_path) == []
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text(content)
+    assert any(told in problem for problem in problems(tmp_path))
+
+
+def without_rights(command: list[str]) -> tuple[list[str], dict[str, object]]:
+    """How to run a command that may write only where it was let: as an account without rights, or as a root without
+    its powers where that account may not even run this interpreter; as it is where this one has no rights to give up.
+    """
+    if os.geteuid() != 0:
+        return command, {}
+    account = pwd.getpwnam("nobody")
+    nobody: dict[str, object] = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+    try:
+        subprocess.run([sys.executable, "-c", "import gradio"], cwd="/", check=True, capture_output=True, **nobody)
+        return command, nobody
+    except (PermissionError, subprocess.CalledProcessError):
+        need(shutil.which("setpriv"), "this root can give up neither its name nor its powers")
+        return ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command], {}
+
+
+def test_it_starts_as_a_space_and_draws(space):
+    """Its own environment variables, HOME and no rights; the models are the real ones."""
+    home = Path(tempfile.mkdtemp(prefix="tdm-home-"))
+    home.chmod(0o777)
+    for path in [space, *space.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    shipped = {path.relative_to(space) for path in space.rglob("*")}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    given = {
+        "SYSTEM": "spaces",
+        "SPACE_ID": "somebody/few-step",
+        "SPACE_HOST": "somebody-few-step.hf.space",
+        "SPACE_AUTHOR_NAME": "somebody",
+        "SPACE_REPO_NAME": "few-step",
+        "GRADIO_SERVER_NAME": "0.0.0.0",
+        "GRADIO_SERVER_PORT": str(port),
+        "HOME": str(home),
+        "PATH": os.environ["PATH"],
+        "OMP_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    log = home / "log"
+    with log.open("wb") as file:
+        command, account = without_rights([sys.executable, "app.py"])
+        process = subprocess.Popen(command, cwd=space, env=given, stdout=file, stderr=file, **account)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            try:
+                with urlopen(f"{url}/gradio_api/study/status", timeout=30):
+                    break
+            except (URLError, OSError):
+                time.sleep(0.5)
+        client = Client(url, verbose=False)
+        *files, numbers = client.predict(prompt="a cat", seed=3, api_name="/compare")
+        client.close()
+        assert len(files) == 3 and numbers["student"]["nfe"] == 4 and numbers["preset"] == "mini-sd3"
+        assert {"study.sqlite3", "secret", "pictures"} <= {path.name for path in (home / "tdm-data").iterdir()}
+        assert {path.relative_to(space) for path in space.rglob("*")} == shipped
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_SECONDS) == 0, log.read_text()
+        assert "Traceback" not in log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+# --- ZeroGPU --------------------------------------------------------------------------------------------------------
+
+FAKE_SPACES = '''
+import multiprocessing, pickle, sys
+assert "torch" not in sys.modules, "spaces must be imported before torch"
+ASKED = []
+def GPU(duration):
+    """As ZeroGPU does it: a forked process for each call, arguments and results pickled, generators streamed."""
+    def decorate(function):
+        def rented(*args):
+            ASKED.append(duration(*args))
+            there, here = multiprocessing.Pipe()
+            def work():
+                for event in function(*pickle.loads(pickle.dumps(args))):
+                    there.send(event)
+                there.send(None)
+            context = multiprocessing.get_context("fork")
+            process = context.Process(target=work)
+            process.start()
+            while (event := here.recv()) is not None:
+                yield event
+            process.join()
+        return rented
+    return decorate
+'''
+
+PROGRAM = """
+import sys
+import app
+from tdm_core.generation.sample import Role, SampleRequest, finish
+from tdm_core.settings import Settings
+from tdm_core.wiring import Wiring
+wiring = Wiring(Settings.from_env())
+preset = wiring.presets["tiny"]
+sample = app.sampler(wiring, preset)
+assert list(wiring.engine._systems) == ["tiny"], "loaded before the page starts"
+made = finish(sample(SampleRequest(preset="tiny", role=Role.STUDENT, prompt="a cat", seed=1)))
+alone = finish(wiring.engine.sample(SampleRequest(preset="tiny", role=Role.STUDENT, prompt="a cat", seed=1)))
+assert (made.media == alone.media).all() and made.nfe == 4
+import spaces
+print(spaces.ASKED)
+"""
+
+
+def test_on_zerogpu_a_sample_rents_its_device_for_a_fitted_time(tmp_path, tiny_system):
+    (tmp_path / "spaces.py").write_text(FAKE_SPACES)
+    environment = os.environ | {
+        "SPACES_ZERO_GPU": "1",
+        "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}",
+        "TDM_PRESETS": str(tiny_system / "presets"),
+        "TDM_DATA_DIR": str(tmp_path / "data"),
+        "TDM_DEVICE": "cpu",
+        "TDM_THREADS": "1",
+    }
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAM]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip() == "[60]"  # no bench has fitted this system
