@@ -1,4 +1,8 @@
-"""The page's one endpoint for programs: ``gradio_client.Client(url).predict(..., api_name="/compare")``."""
+"""The page's endpoints for programs, by ``gradio_client``, plain HTTP or MCP: ``/compare`` and ``/results``.
+
+Nothing of an open study is among them: results are refused until it is closed, and the study's own routes serve
+whoever holds a rater's cookie alone.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import gradio as gr
 from tdm_core.errors import TDMError
 from tdm_core.generation.presets import Preset
 from tdm_core.generation.sample import Role, Sampler, finish
+from tdm_core.study.analysis import StudyReport
 from tdm_core.ui.board import Board, Comparison
 from tdm_core.ui.desk import keep
 
@@ -25,7 +30,17 @@ def compare_endpoint(sample: Sampler, preset: Preset) -> Callable[..., tuple[dic
         student_steps: int = default_student_steps,
         teacher_steps: int = default_teacher_steps,
     ) -> tuple[dict, dict, dict, dict]:
-        """The PNG files of the teacher, the cut teacher and the student for one prompt and seed, and the numbers."""
+        """Draw one prompt and seed with the teacher, the teacher cut short, and the few-step student.
+
+        Args:
+            prompt: what to draw.
+            seed: a whole number from 0; equal seeds start all three from equal noise.
+            student_steps: steps of the student and of the cut teacher, 1 to 8.
+            teacher_steps: steps of the full teacher, up to 100.
+
+        Returns:
+            The three pictures as PNG files in that order, and the numbers: steps, network evaluations, seconds.
+        """
         try:
             asked = Comparison(
                 preset=preset, prompt=prompt, seed=seed, student_steps=student_steps, teacher_steps=teacher_steps
@@ -38,6 +53,17 @@ def compare_endpoint(sample: Sampler, preset: Preset) -> Callable[..., tuple[dic
         return teacher, teacher_few, student, board.numbers()
 
     return compare
+
+
+def results_endpoint(results: Callable[[], StudyReport]) -> Callable[[], dict[str, Any]]:
+    def closed_results() -> dict[str, Any]:
+        """What the votes of the closed blind study say, with intervals; refused while it is open."""
+        try:
+            return results().to_json()
+        except TDMError as problem:
+            raise gr.Error(str(problem)) from None
+
+    return closed_results
 
 
 def _file(board: Board, role: Role) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import gradio as gr
 
 from tdm_core.ui import texts, theme
 from tdm_core.ui.about import about_tab
+from tdm_core.ui.api import results_endpoint
 from tdm_core.ui.benchmarks import benchmarks_tab
 from tdm_core.ui.compare import compare_tab
 from tdm_core.ui.inputs import PageInputs
@@ -36,6 +37,7 @@ def build(inputs: PageInputs) -> gr.Blocks:
         private = {"api_visibility": "private", "show_progress": "hidden"}
         study.ended(lambda: gr.Tabs(selected="results"), None, tabs, queue=False, **private).then(**refresh)
         open_page(page)
+        gr.api(results_endpoint(inputs.results), api_name="results", queue=False)
     return page
 
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-from PIL import Image
-
-from tdm_core.generation.sample import Role
-from tests.ui.fakes import gradient
 
 STATES = """() => Object.fromEntries([...document.querySelectorAll(".tdm-card")]
   .map((card) => [card.dataset.id, card.dataset.state]))"""
@@ -135,19 +130,3 @@ def test_no_tab_is_wider_than_its_window(studio, open_page, width, height, schem
             "(name) => [...document.querySelectorAll('[role=tab]')].find((t) => t.innerText === name)?.click()", tab
         )
         assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
-
-
-def test_only_compare_is_open_to_programs(studio):
-    from gradio_client import Client
-
-    client = Client(studio.url, verbose=False)
-    named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(named) == {"/compare"}
-    *files, numbers = client.predict(prompt="a cat", seed=3, api_name="/compare")
-    for role, path in zip(Role, files, strict=True):
-        assert np.array_equal(np.asarray(Image.open(path)), gradient(role, 3))
-    assert numbers["speed_up"] == pytest.approx(14)
-    assert [numbers[role]["nfe"] for role in Role] == [56, 8, 4]
-    with pytest.raises(Exception, match="prompt is empty"):
-        client.predict(prompt="", api_name="/compare")
-    client.close()
