@@ -11,7 +11,11 @@ import gradio as gr
 
 from tdm_core.generation.presets import Preset
 
-_TEMPLATE = Template((Path(__file__).parent / "about.html").read_text(encoding="utf-8"))
+_FOLDER = Path(__file__).parent
+_TEMPLATES = {  # an essay is translated as a whole; the style sheet shows the one in the page's language
+    language: Template((_FOLDER / name).read_text(encoding="utf-8"))
+    for language, name in (("en", "about.html"), ("zh-Hans", "about.zh.html"))
+}
 
 
 def about_tab(preset: Preset) -> None:
@@ -33,4 +37,7 @@ def about_html(preset: Preset) -> str:
     }
     escaped = {name: escape(str(value)) for name, value in values.items()}
     escaped["notes"] = re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped["notes"])
-    return _TEMPLATE.substitute(escaped)
+    return "".join(
+        f'<div lang="{language}" data-as-is>{template.substitute(escaped)}</div>'
+        for language, template in _TEMPLATES.items()
+    )

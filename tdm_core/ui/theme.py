@@ -6,9 +6,11 @@ from pathlib import Path
 
 import gradio as gr
 
+from tdm_core.ui import languages
+
 _FOLDER = Path(__file__).parent
 CSS = "\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "benchmarks.css"))
-HEAD = '<meta name="color-scheme" content="light dark">'
+HEAD = '<meta name="color-scheme" content="light dark">' + languages.script()
 
 
 def make_theme() -> gr.themes.Base:
