@@ -7,6 +7,7 @@ own words, templates and answers of the server need no second way.  A text with 
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def script() -> str:
 def spoken_texts(html: str) -> list[str]:
     """What a template says: its text nodes and spoken attributes, as the translator looks them up."""
     reader = _Reader()
-    reader.feed(html)
+    reader.feed(re.sub(r"\$\{?([a-z_]+)\}?", r"{\1}", html))  # places of string.Template become places of the table
     return reader.found
 
 

@@ -10,7 +10,7 @@
   const wanted = new URLSearchParams(location.search).get("lang") ?? remembered() ?? navigator.language ?? "en";
   const language = wanted.toLowerCase().startsWith("zh") ? "zh" : "en";
 
-  const IN_WORDS = /^(words|problem|reasons?|name|sha|title|votes)$/; // every other {place} holds a number
+  const IN_WORDS = /^(words|problem|reasons?|name|sha|title|votes|things|machine)$/; // every other {place} holds a number
   const place = (name) => (IN_WORDS.test(name) ? "(.+?)" : "([\\d.,\\s%−-]+?)");
   const escaped = (text) => text.replace(/[.*+?^$()|[\]\\]/g, "\\$&");
   const patterns = Object.entries(table).filter(([english]) => english.includes("{")).map(([english, translated]) => {
