@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 _, FRONT_MATTER, BODY = README.split("---\n", 2)
 SPACE = yaml.safe_load(FRONT_MATTER)
-CODE = ("tdm_core", "train", "benchmarks", "tests")
+CODE = ("tdm_core", "train", "benchmarks", "hosting", "tests")
 
 
 def section(title):

@@ -34,7 +34,7 @@ def imported_distributions(*places):
                 modules |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 modules.add(node.module.split(".")[0])
-    foreign = modules - sys.stdlib_module_names - {"tdm_core", "train", "benchmarks", "tests"}
+    foreign = modules - sys.stdlib_module_names - {"tdm_core", "train", "benchmarks", "hosting", "tests", "app"}
     homes = packages_distributions()
     return {canonicalize_name(homes[module][0] if module in homes else module) for module in foreign}
 
