@@ -12,6 +12,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Literal
@@ -43,7 +44,7 @@ class Replica:
             while (event := await asyncio.to_thread(next, events, None)) is not None:
                 yield event
         finally:
-            await asyncio.to_thread(events.close)  # type: ignore[attr-defined]
+            await asyncio.shield(asyncio.to_thread(_close, events))
 
     async def sample_batch(self, requests: Sequence[SampleRequest]) -> list[Sample]:
         return await asyncio.to_thread(self._engine.sample_batch, requests)
@@ -132,6 +133,7 @@ class RayEngine:
     def _deploy(self, warm: str | None) -> Any:
         ray, serve = self._ray, self._serve
         if not ray.is_initialized():
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody unless asked for
             environment = {"env_vars": {"PYTHONPATH": str(PROJECT)}}
             ray.init(include_dashboard=False, log_to_driver=False, runtime_env=environment)
         serve.start(proxy_location="Disabled")  # pages ask through this process; nothing listens elsewhere
@@ -151,6 +153,15 @@ class RayEngine:
             raise SamplingError(
                 "The machine that made this picture was lost again and again; try once more."
             ) from error
+
+
+def _close(events: Any) -> None:
+    """End a generator that a thread may still be in: who asked has gone, but its step goes on to its end."""
+    while True:
+        try:
+            return events.close()
+        except ValueError:  # it is executing
+            time.sleep(0.05)
 
 
 def _cause(error: Any) -> Exception:

@@ -73,7 +73,6 @@ def test_two_replicas_draw_what_the_engine_draws_and_survive_a_kill(tiny_system)
         pytest.skip("Ray is not installed (pip install 'ray[serve]'), so the engine on replicas is not tested")
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
-        "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_raylet_start_wait_time_s": "300",  # for a machine that is busy with something else
     }
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(tiny_system / "presets")]
