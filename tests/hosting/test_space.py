@@ -121,7 +121,7 @@ def test_it_starts_as_a_space_and_draws(space):
                     break
             except (URLError, OSError):
                 time.sleep(0.5)
-        client = Client(url, verbose=False)
+        client = Client(url, verbose=False, httpx_kwargs={"timeout": PATIENCE_SECONDS})
         *files, numbers = client.predict(prompt="a cat", seed=3, api_name="/compare")
         client.close()
         assert len(files) == 3 and numbers["student"]["nfe"] == 4 and numbers["preset"] == "mini-sd3"

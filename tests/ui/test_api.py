@@ -17,7 +17,7 @@ from PIL import Image
 
 from tdm_core.generation.sample import Role
 from tests.needs import need
-from tests.ui.conftest import ROOT, Studio, free_port
+from tests.ui.conftest import PATIENCE_SECONDS, ROOT, Studio, free_port
 from tests.ui.fakes import gradient
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,7 +26,7 @@ PUBLIC = {"compare", "results"}
 
 @pytest.fixture
 def client(studio) -> Iterator[Client]:
-    opened = Client(studio.url, verbose=False)
+    opened = Client(studio.url, verbose=False, httpx_kwargs={"timeout": PATIENCE_SECONDS})
     yield opened
     opened.close()
 
