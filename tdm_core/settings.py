@@ -16,6 +16,7 @@ from typing import Literal, get_args
 from tdm_core.errors import ConfigError
 
 PREFIX = "TDM_"
+Live = Literal["auto", "on", "off"]
 Offload = Literal["none", "model", "sequential"]
 READ_ELSEWHERE = {"TDM_REQUIRE_ALL"}  # read by the tests alone
 
@@ -42,6 +43,12 @@ def _threads(text: str) -> int:
 def _offload(text: str) -> str:
     if text not in get_args(Offload):
         raise ValueError(f"{text!r} is not none, model or sequential")
+    return text
+
+
+def _live(text: str) -> str:
+    if text not in get_args(Live):
+        raise ValueError(f"{text!r} is not auto, on or off")
     return text
 
 
@@ -81,6 +88,9 @@ class Settings:
 
     offload: Offload | None = field(default=None, metadata={"parse": _offload})
     """Keep components (model) or single layers (sequential) in main memory until used; unset: as each preset says."""
+
+    live: Live = field(default="auto", metadata={"parse": _live})
+    """Whether the page offers live distillation, which keeps a core busy for minutes; auto: not on a Space."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
