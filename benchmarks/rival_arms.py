@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from tdm_core.training.config import DistillConfig
+from tdm_core.training.landing import ANCHOR_SUBSTEPS
 
 RECIPE = Path(__file__).parent / "rivals.toml"
 BUDGET = 53_000
@@ -108,6 +109,8 @@ ABLATIONS = (
 )
 """Of TDM at K = 4."""
 MORE_ABLATIONS = (
+    Student(name="anchored", title="first two steps anchored", changes=("objective.anchored_steps=2",)),
+    Student(name="critic-full-rate", title="critic keeps its rate", changes=("optimiser.decays=student",)),
     Student(name="no-normaliser", title="no normaliser", changes=("objective.normaliser_floor=0",)),
     Student(name="interval-reverse", title="queried up to pure noise", changes=("objective.interval=reverse",)),
     Student(name="guidance-decoupled", title="guidance decoupled", changes=("objective.guidance=decoupled",)),
@@ -177,9 +180,10 @@ def iterations_for(config: DistillConfig, budget: int) -> int:
 
 def forwards_per_row(config: DistillConfig) -> float:
     """Network forwards of one iteration over its rows: roll-out and step, critic, teacher, critic as judge."""
-    teacher = 2 if config.objective.guidance_scale > 1 else 1
+    teacher = 2.0 if config.objective.guidance_scale > 1 else 1.0
     if config.objective.method == "lcm":
         return 2 + teacher  # and the student as its own target
     numbers = list(config.trajectory.grids())
+    teacher += teacher * ANCHOR_SUBSTEPS * config.objective.anchored_steps / config.trajectory.steps
     rolled_out = sum((number - 1) / 2 for number in numbers) / len(numbers)
     return rolled_out + 1 + config.optimiser.fake_steps + teacher + 1
