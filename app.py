@@ -11,7 +11,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,20 +24,22 @@ from benchmarks.rows import load
 from tdm_core.errors import ConfigError, LoadError, TDMError
 from tdm_core.generation.durations import read_fits, seconds_of
 from tdm_core.generation.plan import student_grids
-from tdm_core.generation.presets import Preset
+from tdm_core.generation.presets import PROJECT, Preset
 from tdm_core.generation.sample import Progress, Sample, Sampler, SampleRequest
+from tdm_core.generation.students import Students
 from tdm_core.generation.visitors import Visitors
 from tdm_core.scenes import grammar
 from tdm_core.scenes.sampling import sample_scene
 from tdm_core.settings import Settings
 from tdm_core.storage import SegmentWriter, machine_secret
 from tdm_core.study import StudyService
+from tdm_core.training.live_runs import Event, LiveRuns, Wish
 from tdm_core.wiring import Wiring
 
 if TYPE_CHECKING:
     from tdm_core.ui.report import Table
 
-PRIVATE_NAMES = ("study.sqlite3", "study.sqlite3-wal", "study.sqlite3-shm", "secret", "bank", "studies")
+PRIVATE_NAMES = ("study.sqlite3", "study.sqlite3-wal", "study.sqlite3-shm", "secret", "bank", "studies", "students")
 SUGGESTIONS, LONGEST_SUGGESTION = 6, 34
 
 logger = logging.getLogger("tdm")
@@ -86,7 +89,8 @@ def serve(settings: Settings) -> None:
         finally:
             warm.set()  # a page must not say "loading" for ever; its own request will tell what is wrong
 
-    page = build_page(wiring, preset, visitors, service, warm)
+    lessons = Lessons(wiring, preset) if offers_lessons(settings, preset) else None
+    page = build_page(wiring, preset, visitors, service, warm, lessons)
     told_to_stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: told_to_stop.set())  # the page answers before its launch is over
     launch(page, settings, service)
@@ -96,6 +100,8 @@ def serve(settings: Settings) -> None:
         told_to_stop.wait()
     except KeyboardInterrupt:
         pass
+    if lessons:
+        lessons.runs.close()
     page.close()
     segments.close()
     wiring.close()
@@ -121,7 +127,48 @@ def sampler(wiring: Wiring, preset: Preset) -> Sampler:
     return rented
 
 
-def build_page(wiring: Wiring, preset: Preset, visitors: Visitors, service: StudyService, warm: threading.Event) -> Any:
+class Lessons:
+    """Live distillations of a mini, and the students that come of them."""
+
+    def __init__(self, wiring: Wiring, preset: Preset) -> None:
+        base = preset.local(preset.base)
+        command = [sys.executable, "-m", "train.live", str(recipe(preset)), "--set", f"base.path={base}", "--out"]
+        self.runs = LiveRuns(command, cwd=PROJECT)
+        folder = wiring.settings.data_dir / "students"
+        self.students = Students(folder, wiring.presets, preset, forget=wiring.engine.forget)
+
+    def learn(self, wish: Callable[[], Wish]) -> Iterator[Event]:
+        """A run's events; its student is offered before the last one is told."""
+        folder = self.students.new_folder()
+        try:
+            with closing(self.runs.watch(wish, folder)) as events:
+                for event in events:
+                    if event["kind"] == "end":
+                        event |= {"preset": self.students.add(folder).name}
+                    yield event
+        finally:
+            with suppress(OSError):  # not empty: a student was made
+                folder.rmdir()
+
+
+def recipe(preset: Preset) -> Path:
+    """How its student is taught before a visitor's eyes."""
+    return PROJECT / "train" / "configs" / f"{preset.name}-live.toml"
+
+
+def offers_lessons(settings: Settings, preset: Preset) -> bool:
+    is_wanted = settings.live == "on" or (settings.live == "auto" and "SPACE_ID" not in os.environ)
+    return is_wanted and recipe(preset).is_file() and preset.local(preset.base) is not None
+
+
+def build_page(
+    wiring: Wiring,
+    preset: Preset,
+    visitors: Visitors,
+    service: StudyService,
+    warm: threading.Event,
+    lessons: Lessons | None,
+) -> Any:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str((wiring.settings.data_dir / "pictures").resolve())
     from tdm_core.ui.inputs import PageInputs
@@ -139,6 +186,8 @@ def build_page(wiring: Wiring, preset: Preset, visitors: Visitors, service: Stud
             is_ready=warm.is_set,
             reports=wiring.reports(),
             bars=benchmark_tables(),
+            learn=lessons and lessons.learn,
+            students=lessons.students.all if lessons else dict,
         )
     )
 

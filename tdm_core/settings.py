@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 from tdm_core.errors import ConfigError
 
 PREFIX = "TDM_"
+Live = Literal["auto", "on", "off"]
 Offload = Literal["none", "model", "sequential"]
 ON_A_SPACE = Path.home() / "tdm-data"
 """Where a Hugging Face Space keeps its data unless told otherwise: never among the code, which may be read-only, nor on
@@ -51,6 +52,12 @@ def _replicas(text: str) -> int:
 def _offload(text: str) -> str:
     if text not in get_args(Offload):
         raise ValueError(f"{text!r} is not none, model or sequential")
+    return text
+
+
+def _live(text: str) -> str:
+    if text not in get_args(Live):
+        raise ValueError(f"{text!r} is not auto, on or off")
     return text
 
 
@@ -93,6 +100,9 @@ class Settings:
 
     replicas: int | None = field(default=None, metadata={"parse": _replicas})
     """Engines under Ray Serve, each on a device of its own; unset: one engine in this process."""
+
+    live: Live = field(default="auto", metadata={"parse": _live})
+    """Whether the page offers live distillation, which keeps a core busy for minutes; auto: not on a Space."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:

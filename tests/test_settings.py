@@ -34,6 +34,7 @@ def test_variable_of_the_tests_is_let_through():
         ("TDM_DEVICE", "gpu", "'gpu' is not auto, cpu, mps, cuda or cuda:N"),
         ("TDM_DATABASE_URL", "mysql://ada:secret@host/votes", "write postgresql://"),
         ("TDM_STUDY", "../other", "is no study's name"),
+        ("TDM_LIVE", "yes", "is not auto, on or off"),
         ("TDM_THREADS", "0", "'0' is not a number of threads from 1 to 9999"),
         ("TDM_THREADS", "two", "'two' is not a number of threads"),
     ],

@@ -17,6 +17,7 @@ from types import MethodType
 from typing import Any
 
 import torch
+from diffusers.models.embeddings import TimestepEmbedding
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -66,12 +67,40 @@ class LoraRoles:
         for layer in self._layers:
             if type(layer) is LoraLinear:
                 layer.forward = MethodType(_forward, layer)
+        self.steps = 0
+        """How many steps the trajectory takes that is being trained or sampled, for the roles that are told."""
+        self._numbers: list[int] = []
+        self._steps_tables: dict[NetworkRole, nn.Parameter] = {}
+        self.evaluations = 0
+        """Rows that went through the network so far, in any role."""
+        network.register_forward_pre_hook(self._count, with_kwargs=True)
         self._parameters = {role: _parameters_of(network, role) for role in TRAINED_ROLES}
         for role in TRAINED_ROLES:
             for parameter in self._parameters[role].values():
                 parameter.data = parameter.data.float()
                 parameter.requires_grad_(True)
         self._switch(NetworkRole.TEACHER)
+
+    def tell_steps(self, roles: Sequence[NetworkRole], numbers: Sequence[int]) -> None:
+        """From now on these roles learn a vector for each number of steps, added to their embedding of time.
+
+        The vectors start at zero and are one of the role's parameters, ``steps`` [N, D].
+
+        Raises:
+            ConfigError: if the network has no embedding of time of the usual kind.
+        """
+        found = [module for module in self.network.modules() if isinstance(module, TimestepEmbedding)]
+        if not found:
+            raise ConfigError(f"trajectory.told: {type(self.network).__name__} has no TimestepEmbedding to add to")
+        self._numbers, weight = list(numbers), found[0].linear_2.weight
+        for role in roles:
+            table = nn.Parameter(torch.zeros(len(numbers), len(weight), device=weight.device))
+            self._steps_tables[role] = self._parameters[role]["steps"] = table
+        found[0].register_forward_hook(self._add_steps)
+
+    def _add_steps(self, _: nn.Module, __: object, embedding: Tensor) -> Tensor:
+        table = self._steps_tables.get(self._current)
+        return embedding if table is None else embedding + table[self._numbers.index(self.steps)].to(embedding)
 
     def checkpoint_gradients(self) -> None:
         """From now on compute activations again in backwards instead of keeping them."""
@@ -171,6 +200,9 @@ class LoraRoles:
             yield
         finally:
             self.load(role, mine)
+
+    def _count(self, _: nn.Module, positional: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        self.evaluations += len(next(iter((*positional, *named.values()))))
 
     def _switch(self, role: NetworkRole) -> None:
         # The public switches (`set_adapter`, `enable_adapters`) would flip requires_grad: see the module docstring.

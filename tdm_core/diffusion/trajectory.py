@@ -73,12 +73,23 @@ def x0_that_lands(x_t: Tensor, x_s: Tensor, t: Tensor, s: Tensor, process: Noise
     return (x_s - expand(kept, x_t) * x_t) / expand(reach, x_t)
 
 
-def roll_out(denoise: Denoise, noise: Tensor, nodes: Tensor, process: NoiseProcess) -> Iterator[Step]:
-    """Sample from noise [B, ...] down all nodes [K + 1], yielding each step; the last ``x_s`` is the sample."""
+def roll_out(
+    denoise: Denoise,
+    noise: Tensor,
+    nodes: Tensor,
+    process: NoiseProcess,
+    *,
+    eta: float = 1.0,
+    fresh: Sequence[Tensor] = (),
+) -> Iterator[Step]:
+    """Sample from noise [B, ...] down all nodes [K + 1], yielding each step; the last ``x_s`` is the sample.
+
+    ``eta`` and ``fresh``, one tensor [B, ...] for each step, as in `move`.
+    """
     x_t = noise
-    for t, s in pairwise(nodes):
+    for index, (t, s) in enumerate(pairwise(nodes)):
         prediction = denoise(x_t, t.expand(len(x_t)))
-        x_s = move(prediction, s.expand(len(x_t)), process)
+        x_s = move(prediction, s.expand(len(x_t)), process, eta=eta, fresh=fresh[index] if fresh else None)
         yield Step(float(t), float(s), x_t, prediction, x_s)
         x_t = x_s
 

@@ -119,6 +119,10 @@ class Engine:
         for role in Role:
             self.sample_batch([SampleRequest(preset=preset, role=role, prompt="warm-up", seed=0, steps=1)])
 
+    def forget(self, preset: str) -> None:
+        """Free what is loaded of a preset that will not be asked for again."""
+        self._device.run(lambda _: self._systems.pop(preset, None), urgent=False)
+
     def _prepare(self, requests: Sequence[SampleRequest], *, show_previews: bool = False) -> _Run:
         name, role = requests[0].preset, requests[0].role
         preset = self.presets.get(name)

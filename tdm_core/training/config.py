@@ -74,7 +74,13 @@ class TrajectoryConfig:
     """The grid of ``steps`` itself, noisiest first, without the final 0, in time 0-1, in the shifted one's place: the
     timesteps 999, 856, 665, 399 of 1000 are ``[1.0, 0.857, 0.666, 0.4]``."""
     also_steps: tuple[int, ...] = ()
-    """Further numbers of steps: each iteration draws one of all (TDM-unify, without its K input)."""
+    """Further numbers of steps K: each iteration draws one of all (TDM-unify)."""
+    apart: float = 0.0
+    """Lower each further K's grid by this share of time more than the one before, so that the time itself tells K and
+    stock loaders can carry it; 0.008 is eight of 1000 timesteps."""
+    told: Literal["nobody", "fake", "both"] = "nobody"
+    """Who is told K by an embedding of its own.  A student that is told is no LoRA that stock loaders take, and is not
+    exported; the fake is never shipped."""
     exits: Literal["stratified", "drawn"] = "stratified"
     """Which step each row trains: all steps in every batch, or one step drawn per iteration."""
     eta: float = 1.0
@@ -88,6 +94,7 @@ class TrajectoryConfig:
             f"trajectory.also_steps must be numbers in 1-16, each once and not {self.steps}, got {self.also_steps}",
         )
         _require(self.shift > 0, f"trajectory.shift must be positive, got {self.shift}")
+        _require(0 <= self.apart * len(self.also_steps) <= 0.1, f"trajectory.apart must be small, got {self.apart}")
         _require(0 <= self.eta <= 1, f"trajectory.eta must lie in 0-1, got {self.eta}")
         if self.nodes:
             _require(
@@ -103,7 +110,8 @@ class TrajectoryConfig:
     def grids(self) -> dict[int, Tensor]:
         """The K + 1 times of each trained number of steps K, from noise down to 0, float64; the main K first."""
         own = torch.tensor([*self.nodes, 0.0], dtype=torch.float64) if self.nodes else None
-        grids = {steps: time_nodes(steps, self.shift) for steps in (self.steps, *self.also_steps)}
+        numbers = (self.steps, *self.also_steps)
+        grids = {steps: time_nodes(steps, self.shift) * (1 - self.apart * rank) for rank, steps in enumerate(numbers)}
         return grids if own is None else grids | {self.steps: own}
 
 
@@ -137,8 +145,11 @@ class TimesConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig:
-    """The TDM objective (``diffusion/objectives/tdm.py``)."""
+    """What the student is trained towards (``diffusion/objectives``); most keys are TDM's own."""
 
+    method: Literal["tdm", "dmd2", "lcm"] = "tdm"
+    """TDM, or a rival: DMD2 without GAN (``dmd2.py``), or latent consistency (``lcm.py``), which needs clean samples.
+    Both rivals are sampled with fresh noise at each step."""
     guidance_scale: float = 3.0
     """Of the teacher; it is baked into the student, which samples without guidance."""
     guidance: Literal["joint", "decoupled"] = "joint"
@@ -291,6 +302,11 @@ class DistillConfig:
                 f"objective.margin {self.objective.margin} leaves nothing of the shortest of {steps} segments "
                 f"({shortest:.3f})",
             )
+
+    @property
+    def eta(self) -> float:
+        """Share of its own noise that the student keeps at a landing: the rivals keep none."""
+        return self.trajectory.eta if self.objective.method == "tdm" else 0.0
 
     @classmethod
     def read(cls, path: Path, overrides: Sequence[str] = ()) -> DistillConfig:

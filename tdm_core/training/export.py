@@ -52,7 +52,7 @@ def metadata(config: DistillConfig, backbone: TrainableBackbone, iterations: int
             steps: [round(float(t), 3) for t in backbone.process.model_time(nodes)] for steps, nodes in grids.items()
         },
         "base": config.base.path,
-        "method": "tdm",
+        "method": config.objective.method,
         "prediction_type": backbone.prediction_type.value,
         "trained_steps": list(config.trajectory.grids()),
         "guidance_scale": 1.0,
@@ -82,6 +82,11 @@ def export_student(
     Raises:
         TrainingError: if they cannot be written; what the folder held before is untouched.
     """
+    if config.trajectory.told == "both":
+        raise TrainingError(
+            "trajectory.told: a student that is told its number of steps is no LoRA that stock loaders take.\n"
+            "Tell the fake alone, or tell by the grids: --set trajectory.told=fake, --set trajectory.apart=0.008"
+        )
     folder = config.export.folder
     about = metadata(config, backbone, provenance.iterations)
     draft = folder.with_name(f".draft-{folder.name}")
@@ -120,6 +125,7 @@ def model_card(
 ) -> str:
     """The card: how to sample, how it was made, and a place for its scores; the base's licence where it names one."""
     steps = " or ".join(map(str, about["trained_steps"]))
+    how = BY[config.objective.method]
     example = backbone.card_example(config.base.path, config.export.folder.as_posix(), about)
     return f"""---
 {_licence(Path(config.base.path))}base_model: {config.base.path}
@@ -129,8 +135,8 @@ tags: [lora, few-step, tdm]
 
 # {config.title}
 
-A {steps}-step student of `{config.base.path}`, distilled by Trajectory Distribution Matching (arXiv:2503.06674) from
-prompts alone. {steps} network evaluations a sample, no guidance, {about["size"]} x {about["size"]} pixels.
+A {steps}-step student of `{config.base.path}`, distilled by {how}.
+{steps} network evaluations a sample, no guidance, {about["size"]} x {about["size"]} pixels.
 
 ```python
 {example}
@@ -153,6 +159,12 @@ The time nodes are also in the file's metadata, key `{METADATA_KEY}`; other numb
 {SCORES_PLACE}
 """
 
+
+BY = {
+    "tdm": "Trajectory Distribution Matching (arXiv:2503.06674) from\nprompts alone",
+    "dmd2": "DMD2 without its GAN (arXiv:2405.14867) from prompts\nalone, to be sampled with fresh noise at each step",
+    "lcm": "latent consistency distillation (arXiv:2311.05556), to be\nsampled with fresh noise at each step",
+}
 
 SCORES_PLACE = "Not scored yet: `python -m tdm_core evaluate generate` and `score`, then put the table here."
 

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from tdm_core.backbones.adapters import NetworkRole
 from tdm_core.backbones.trainable import Conditioning, TrainableBackbone, denoiser
-from tdm_core.diffusion.objectives import tdm
+from tdm_core.diffusion.noise import expand
+from tdm_core.diffusion.objectives import dmd2, lcm, tdm
 from tdm_core.diffusion.prediction import Prediction, guide
 from tdm_core.diffusion.times import TimeLaw, draw_times, query_interval
-from tdm_core.diffusion.trajectory import move, roll_out, roll_to, x0_that_lands
+from tdm_core.diffusion.trajectory import move, roll_out, roll_to, time_nodes, x0_that_lands
 from tdm_core.training.config import DistillConfig, TimesConfig
 
 STUDENT, FAKE, TEACHER = NetworkRole.STUDENT, NetworkRole.FAKE, NetworkRole.TEACHER
@@ -70,6 +71,19 @@ class Landing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Clean:
+    """Clean samples with what they were drawn for: what consistency distillation starts from."""
+
+    conditioning: Conditioning
+    latents: Tensor
+    """[B, ...]."""
+
+    def parts(self, number: int) -> list[Clean]:
+        rows = (slice(part, None, number) for part in range(number))
+        return [Clean(conditioning=self.conditioning.rows(r), latents=self.latents[r]) for r in rows]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Query:
     """Random numbers that lead from landings to query points: uniform ones [B] for times, and noise [B, ...]."""
 
@@ -94,13 +108,14 @@ class Losses:
 
     def __init__(self, config: DistillConfig, backbone: TrainableBackbone, uncond: Conditioning) -> None:
         """``uncond`` is the conditioning of the empty prompt, [1, ...]."""
-        self.objective, self.trajectory = config.objective, config.trajectory
+        self.objective, self.trajectory, self.eta = config.objective, config.trajectory, config.eta
+        self.teacher_nodes = time_nodes(lcm.TEACHER_STEPS, config.trajectory.shift)
         self.backbone, self.process, self.uncond = backbone, backbone.process, uncond
 
     def land(self, start: Start, *, keep_graph: bool) -> Landing:
         """Roll the student out to its exit steps, and take those: with gradient where the graph is kept."""
         t, s = start.nodes[start.exits], start.nodes[start.exits + 1]
-        student, eta = denoiser(self.backbone, STUDENT, start.conditioning), self.trajectory.eta
+        student, eta = denoiser(self.backbone, STUDENT, start.conditioning), self.eta
         with self.backbone.roles.merged(STUDENT):
             x_t = roll_to(student, start.noise, start.exits, start.nodes, self.process, eta=eta, fresh=start.fresh)
             if not keep_graph:
@@ -111,6 +126,8 @@ class Losses:
         # Each row's landing has its own noise; rows exit at one step each, so the first step's serves no other row.
         fresh = torch.stack([start.fresh[step][row] for row, step in enumerate(start.exits)]) if start.fresh else None
         x_s = move(prediction.detach(), s, self.process, eta=eta, fresh=fresh)
+        if self.objective.method == "dmd2":
+            x_s, s = prediction.x0.detach(), torch.zeros_like(s)
         return Landing(
             conditioning=start.conditioning,
             x_t=x_t,
@@ -128,7 +145,9 @@ class Losses:
         x_tau, tau = self._query_point(landing, query, objective.fake_times)
         fake = denoiser(self.backbone, FAKE, landing.conditioning)(x_tau, tau)
         kind, x0 = self.backbone.prediction_type, landing.prediction.x0.detach()
-        if objective.fake_target == "ambient":
+        if objective.method == "dmd2":
+            losses = dmd2.fake_loss(fake, x0, query.noise, kind, tau, process)
+        elif objective.fake_target == "ambient":
             cap = objective.ambient_largest_weight
             losses = tdm.ambient_fake_loss(fake, query.noise, landing.s, tau, process, largest_weight=cap)
         else:
@@ -153,9 +172,13 @@ class Losses:
         prediction = landing.prediction
         if not prediction.x0.requires_grad:
             prediction = denoiser(self.backbone, STUDENT, told)(landing.x_t, landing.t)
+        if objective.method == "dmd2":
+            teacher = cond if uncond is None else guide(cond, uncond, objective.guidance_scale)
+            views = Views(student=prediction.x0.detach(), teacher=teacher, fake=fake)
+            return dmd2.student_loss(prediction.x0, teacher, fake), views
         point = prediction.x0
         if objective.student_point == "landing":
-            point = move(prediction, landing.s, self.process, eta=self.trajectory.eta, fresh=landing.fresh)
+            point = move(prediction, landing.s, self.process, eta=self.eta, fresh=landing.fresh)
         ways = tdm.directions(
             cond,
             uncond,
@@ -197,10 +220,27 @@ class Losses:
             x_t = step.x_s
         return x_t
 
+    def consistency_losses(self, clean: Clean, query: Query) -> tuple[Tensor, Views]:
+        """The consistency loss [B] between neighbours on the teacher's grid, from clean samples."""
+        told, guidance_scale = clean.conditioning, self.objective.guidance_scale
+        t, s = lcm.neighbours(query.u, self.teacher_nodes)
+        x_t = self.process.add_noise(clean.latents, query.noise, t)
+        with torch.no_grad():
+            teacher = denoiser(self.backbone, TEACHER, told, uncond=self.uncond, guidance_scale=guidance_scale)(x_t, t)
+            x_s = move(teacher, s, self.process)
+        with self.backbone.roles.merged(STUDENT):
+            # Where no noise is left the state is its own x0, and no network need be asked: any time will do.
+            target = denoiser(self.backbone, STUDENT, told)(x_s, s.clamp(min=float(self.teacher_nodes[-2]))).x0
+        target = torch.where(expand(s, x_s) > 0, target, x_s)
+        student = denoiser(self.backbone, STUDENT, told)(x_t, t).x0
+        views = Views(student=student.detach(), teacher=teacher.x0, fake=target)
+        return lcm.consistency_loss(student, target), views
+
     def _query_point(self, landing: Landing, query: Query, times: TimesConfig) -> tuple[Tensor, Tensor]:
         """x_tau [B, ...] and tau [B]."""
         objective = self.objective
-        end = landing.t if objective.interval == "separate" else torch.ones_like(landing.t)
+        inside = objective.interval == "separate" and objective.method == "tdm"
+        end = landing.t if inside else torch.ones_like(landing.t)
         first, last = query_interval(landing.s, end, margin=objective.margin, latest=objective.latest)
         law, shift = TimeLaw(times.law), self.trajectory.shift
         tau = draw_times(query.u, first, last, law=law, mean=times.mean, std=times.std, shift=shift)

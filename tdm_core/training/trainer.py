@@ -14,7 +14,7 @@ Reads like the algorithm (arXiv:2503.06674, section 4), with these departures:
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +26,15 @@ from tdm_core.backbones.trainable import Conditioning, TrainableBackbone
 from tdm_core.diffusion.trajectory import draw_exits
 from tdm_core.errors import ConfigError, TrainingError
 from tdm_core.training.config import DistillConfig
-from tdm_core.training.landing import Landing, Losses, Query, Start, Views
+from tdm_core.training.landing import Clean, Landing, Losses, Query, Start, Views
 from tdm_core.training.precision import matrix_products
 from tdm_core.training.processes import ALONE, Processes
 from tdm_core.training.prompts import DrawConditioning
 
 STUDENT, FAKE = NetworkRole.STUDENT, NetworkRole.FAKE
+
+DrawClean = Callable[[int, torch.Generator, slice], tuple[Conditioning, Tensor]]
+"""Some rows of a batch: conditioning and clean latents [B, ...], the same for the same state of the generator."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,8 @@ class StepReport:
     """Of the student's x0: watch them for a drift in colour or contrast."""
     learning_rate: float
     """The student's."""
+    forwards: int
+    """Rows that this process sent through the network, in any role; backward passes are not counted."""
     seconds: float
 
 
@@ -68,13 +73,22 @@ class Trainer:
         draw: DrawConditioning,
         *,
         uncond: Conditioning | None = None,
+        clean: DrawClean | None = None,
         processes: Processes = ALONE,
     ) -> None:
         """``uncond`` [1, ...] is the empty prompt's conditioning, encoded here if it is not given.
 
+        Args:
+            clean: clean samples, for the one method that needs them.
+
         Raises:
-            ConfigError: if there are fewer rows than processes.
+            ConfigError: if there are fewer rows than processes, or the method lacks its clean samples.
         """
+        if config.objective.method == "lcm" and clean is None:
+            raise ConfigError(
+                "objective.method: lcm needs clean samples, and prompts are all there is here.\n"
+                "Choose tdm or dmd2; python -m benchmarks.rivals trains lcm on true renders."
+            )
         if config.optimiser.batch_size < processes.count:
             raise ConfigError(
                 f"optimiser.batch_size {config.optimiser.batch_size} is less than one row for each of "
@@ -86,11 +100,14 @@ class Trainer:
         self.grids = config.trajectory.grids()
         self.nodes = self.grids[config.trajectory.steps]
         self.uncond = (uncond or backbone.encode([""])).to(backbone.device)
+        told = {"nobody": (), "fake": (FAKE,), "both": TRAINED_ROLES}[config.trajectory.told]
+        if told:
+            backbone.roles.tell_steps(told, list(self.grids))
         self.step = 0
         self.seconds = 0.0
         processes.spread([weight.data for role in TRAINED_ROLES for weight in self._weights(role).values()])
         self.ema = {name: weight.detach().clone() for name, weight in self._weights(STUDENT).items()}
-        self._draw = draw
+        self._draw, self._clean = draw, clean
         self._losses = Losses(config, backbone, self.uncond)
         self._generator = torch.Generator().manual_seed(config.seed)
         rates = {STUDENT: config.optimiser.student_lr, FAKE: config.optimiser.fake_lr}
@@ -118,20 +135,26 @@ class Trainer:
             return self._train_step()
 
     def _train_step(self) -> StepReport:
-        started = time.perf_counter()
+        started, evaluations = time.perf_counter(), self.backbone.roles.evaluations
         optimiser = self.config.optimiser
         decay = self._decay()
         for role in TRAINED_ROLES:
             falls = role is STUDENT or optimiser.decays == "both"
             self._optimisers[role].param_groups[0]["lr"] = self._rates[role] * (decay if falls else 1.0)
-        starts = self._start()
-        landings = [self._losses.land(start, keep_graph=len(starts) == 1) for start in starts]
-        warming_up = self.step < optimiser.warmup_iterations
-        for _ in range(optimiser.warmup_fake_steps if warming_up else optimiser.fake_steps):
-            queries = self._query(len(landings))
-            fake_loss, fake_gradient = self._descend(FAKE, map(self._losses.fake_losses, landings, queries))
         views: list[Views] = []
-        student_loss, student_gradient = self._descend(STUDENT, self._student_losses(landings, views))
+        steps, fake_loss, fake_gradient = self.config.trajectory.steps, 0.0, 0.0
+        if self.config.objective.method == "lcm":
+            student_losses = self._consistency_losses(views)
+        else:
+            starts = self._start()
+            steps = len(starts[0].nodes) - 1
+            landings = [self._losses.land(start, keep_graph=len(starts) == 1) for start in starts]
+            warming_up = self.step < optimiser.warmup_iterations
+            for _ in range(optimiser.warmup_fake_steps if warming_up else optimiser.fake_steps):
+                queries = self._query(len(landings))
+                fake_loss, fake_gradient = self._descend(FAKE, map(self._losses.fake_losses, landings, queries))
+            student_losses = self._student_losses(landings, views)
+        student_loss, student_gradient = self._descend(STUDENT, student_losses)
         self._average()
         self.step += 1
         seconds = time.perf_counter() - started
@@ -139,7 +162,7 @@ class Trainer:
         student, teacher, fake = (torch.cat([getattr(v, r) for v in views]) for r in ("student", "teacher", "fake"))
         return StepReport(
             step=self.step,
-            steps=len(starts[0].nodes) - 1,
+            steps=steps,
             student_loss=student_loss,
             fake_loss=fake_loss,
             student_gradient=student_gradient,
@@ -149,6 +172,7 @@ class Trainer:
             latents_mean=float(student.mean()),
             latents_std=float(student.std()),
             learning_rate=optimiser.student_lr * decay,
+            forwards=self.backbone.roles.evaluations - evaluations,
             seconds=seconds,
         )
 
@@ -191,12 +215,13 @@ class Trainer:
         if trajectory.also_steps:
             steps = list(self.grids)[int(torch.randint(len(self.grids), (), generator=self._generator))]
         exits = draw_exits(size, steps, self._generator, stratified=trajectory.exits == "stratified")[rows]
+        self.backbone.roles.steps = steps
         whole = Start(
             conditioning=conditioning,
             nodes=self.grids[steps],
             exits=exits,
             noise=self._noise(),
-            fresh=tuple(self._noise() for _ in range(steps)) if trajectory.eta < 1 else (),
+            fresh=tuple(self._noise() for _ in range(steps)) if self.config.eta < 1 else (),
         )
         at_once = self.config.run.micro_batch or len(exits)
         return whole.parts(-(-len(exits) // at_once))
@@ -210,6 +235,17 @@ class Trainer:
     def _student_losses(self, landings: list[Landing], views: list[Views]) -> Iterable[Tensor]:
         for landing, query in zip(landings, self._query(len(landings)), strict=True):
             losses, seen = self._losses.student_losses(landing, query)
+            views.append(seen)
+            yield losses
+
+    def _consistency_losses(self, views: list[Views]) -> Iterable[Tensor]:
+        size, rows, device = self.config.optimiser.batch_size, self.processes.rows, self.backbone.device
+        assert self._clean
+        conditioning, latents = self._clean(size, self._generator, rows)
+        whole = Clean(conditioning=conditioning.to(device), latents=latents.to(device))
+        parts = -(-len(latents) // (self.config.run.micro_batch or len(latents)))
+        for clean, query in zip(whole.parts(parts), self._query(parts), strict=True):
+            losses, seen = self._losses.consistency_losses(clean, query)
             views.append(seen)
             yield losses
 

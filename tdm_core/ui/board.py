@@ -46,6 +46,8 @@ class Comparison:
     seed: int
     student_steps: int
     teacher_steps: int
+    made: str = ""
+    """Which of the students that were made on this page; empty: the one that came with it."""
 
     def __post_init__(self) -> None:
         self.requests()
@@ -74,7 +76,7 @@ class Comparison:
             "seed": str(self.seed),
             "student": str(self.student_steps),
             "teacher": str(self.teacher_steps),
-        }
+        } | ({"made": self.made} if self.made else {})
 
 
 class Board:
@@ -223,6 +225,8 @@ class Board:
         if len(noises) > 1:
             return texts.OTHER_NOISE
         foot = texts.SAME_NOISE.format(sha=noises.pop()[:8])
+        if self.asked.made:
+            foot = f"{foot} {texts.OTHER_STUDENT.format(title=self.asked.preset.title)}"
         return f"{foot} {texts.RECORDED}" if self._recorded else foot
 
 

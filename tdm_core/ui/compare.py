@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -23,8 +23,20 @@ ROLL_AND_RUN = "() => [Math.floor(Math.random() * 10000), Date.now()]"
 TAKE_AND_RUN = "(text) => [text, Date.now()]"
 
 
-def compare_tab(inputs: PageInputs) -> Callable[[gr.Blocks], None]:
-    """Build the tab; returns what is to be wired once the page itself stands."""
+class CompareTab(NamedTuple):
+    """What the rest of the page does with the tab."""
+
+    open_page: Callable[[gr.Blocks], None]
+    """To be called once the page itself stands."""
+    made: gr.Dropdown
+    """Which student is shown."""
+    choice: Callable[[str], gr.Dropdown]
+    """Its update that offers all there are and chooses one."""
+    go: gr.Number
+    """Whatever sets a field and wants a run writes the time here."""
+
+
+def compare_tab(inputs: PageInputs) -> CompareTab:
     handlers = Handlers(inputs)
     desk = gr.State(Desk())
     with gr.Row(elem_id="tdm-ask", equal_height=True):
@@ -41,10 +53,19 @@ def compare_tab(inputs: PageInputs) -> Callable[[gr.Blocks], None]:
         dice = gr.Button(texts.DICE, min_width=48, scale=0, elem_id="tdm-dice")
         student_steps = student_steps_choice(handlers.example.student_steps, inputs.trained_steps)
         teacher_steps = teacher_steps_slider(handlers.example)
+        made = gr.Dropdown(
+            [(texts.OWN_STUDENT, "")],
+            value="",
+            label=texts.WHICH_STUDENT,
+            visible=False,
+            filterable=False,
+            min_width=220,
+            elem_id="tdm-made",
+        )
     viewer = compare_viewer(elem_id="tdm-compare")
-    go = gr.Number(0, visible="hidden")  # whatever sets a field and wants a run writes the time here
+    go = gr.Number(0, visible="hidden")
 
-    fields = [prompt, seed, student_steps, teacher_steps]
+    fields = [prompt, seed, student_steps, teacher_steps, made]
     run = {"inputs": [*fields, desk], "outputs": [viewer, note], "concurrency_limit": None}
     rest = {"inputs": desk, "outputs": viewer, "concurrency_limit": TEACHERS_AT_ONCE}
     often = PRIVATE | {"trigger_mode": "multiple"}
@@ -68,7 +89,7 @@ def compare_tab(inputs: PageInputs) -> Callable[[gr.Blocks], None]:
         restored = page.load(handlers.restore, None, [*fields, note], **PRIVATE)
         restored.then(handlers.opening, **run, **often).then(handlers.teachers, **rest, **often)
 
-    return open_page
+    return CompareTab(open_page, made, handlers.choice, go)
 
 
 def prompt_box(text: str) -> gr.Textbox:

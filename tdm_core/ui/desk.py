@@ -55,21 +55,21 @@ class Handlers:
         return self._asked(prompt, seed, preset.student.steps, preset.teacher.steps)
 
     def student(
-        self, prompt: str, seed: float | None, student_steps: int, teacher_steps: int, desk: Desk
+        self, prompt: str, seed: float | None, student_steps: int, teacher_steps: int, made: str, desk: Desk
     ) -> Iterator[tuple[Value, Value]]:
         """Begin a comparison: its student."""
         try:
-            asked = self._asked(prompt, seed, student_steps, teacher_steps)
+            asked = self._asked(prompt, seed, student_steps, teacher_steps, made)
         except RequestError as problem:
             yield gr.skip(), error(str(problem))
         else:
             yield from self._begin(self._board(asked, self.inputs.sample), desk)
 
     def opening(
-        self, prompt: str, seed: float, student_steps: int, teacher_steps: int, desk: Desk
+        self, prompt: str, seed: float, student_steps: int, teacher_steps: int, made: str, desk: Desk
     ) -> Iterator[tuple[Value, Value]]:
         """The same when the page opens; the example is shown from its record."""
-        asked = self._asked(prompt, seed, student_steps, teacher_steps)
+        asked = self._asked(prompt, seed, student_steps, teacher_steps, made)
         is_example = asked == self.example
         sample = self._record if is_example else self.inputs.sample
         yield from self._begin(self._board(asked, sample, recorded=is_example), desk)
@@ -82,26 +82,39 @@ class Handlers:
             if board and board.claim(role):
                 yield from self._watch(board, role, desk)
 
-    def restore(self, request: gr.Request) -> tuple[str, int, int, int, Value]:
+    def restore(self, request: gr.Request) -> tuple[str, int, int, int, gr.Dropdown, Value]:
         """The fields from the page's address; what makes no sense there is said and replaced by the example."""
         usual = self.example.link()
         wanted = usual | {name: request.query_params[name] for name in usual if name in request.query_params}
         try:
-            numbers = (int(wanted[name]) for name in ("seed", "student", "teacher"))
-            asked, note = self._asked(wanted["prompt"], *numbers), hint("")
+            seed, student, teacher = (int(wanted[name]) for name in ("seed", "student", "teacher"))
+            made = request.query_params.get("made", "")
+            asked, note = self._asked(wanted["prompt"], seed, student, teacher, made), hint("")
         except (RequestError, ValueError) as problem:
             asked, note = self.example, error(texts.BAD_LINK.format(problem=problem))
-        return asked.prompt, asked.seed, asked.student_steps, asked.teacher_steps, note
+        return asked.prompt, asked.seed, asked.student_steps, asked.teacher_steps, self.choice(asked.made), note
 
-    def _asked(self, prompt: str, seed: float | None, student_steps: int, teacher_steps: int) -> Comparison:
+    def choice(self, made: str = "") -> gr.Dropdown:
+        """Which students there are to choose from; hidden while there is only one."""
+        others = self.inputs.students()
+        choices = [(texts.OWN_STUDENT, ""), *((preset.title, name) for name, preset in others.items())]
+        return gr.Dropdown(choices, value=made, visible=bool(others))
+
+    def _asked(
+        self, prompt: str, seed: float | None, student_steps: int, teacher_steps: int, made: str = ""
+    ) -> Comparison:
         if seed is None or int(seed) != seed:
             raise RequestError(texts.NO_SEED)
+        others = self.inputs.students() if made else {}
+        if made and made not in others:
+            raise RequestError(texts.NO_STUDENT.format(name=made[:60]))
         return Comparison(
-            preset=self.inputs.preset,
+            preset=others[made] if made else self.inputs.preset,
             prompt=prompt or "",
             seed=int(seed),
             student_steps=student_steps,
             teacher_steps=teacher_steps,
+            made=made,
         )
 
     def _board(self, asked: Comparison, sample: Sampler, *, recorded: bool = False) -> Board:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tdm_core.generation.presets import Preset
 from tdm_core.generation.sample import Sampler
 from tdm_core.study.analysis import StudyReport
 from tdm_core.ui.report import Report, Table
+
+Event = dict[str, Any]
+"""Of a live distillation: a ``kind`` and plain values."""
+
+Learn = Callable[[Callable[[], str]], Iterator[Event]]
+"""Given what asks for the visitor's wish (go, pause, stop): a live distillation's events; closing them ends it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +30,10 @@ class PageInputs:
     """Step counts that the student was trained for."""
     results: Callable[[], StudyReport]
     """The closed study's report; raises `StudyOpenError` while it is open."""
+    learn: Learn | None = None
+    """A live distillation, where this page offers one."""
+    students: Callable[[], dict[str, Preset]] = dict
+    """Students that were made on this page, newest first: presets that differ from ``preset`` in their student."""
     is_ready: Callable[[], bool] = lambda: True
     """Whether the weights are loaded; until then whoever waits is told what for."""
     reports: Sequence[Report] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import gradio as gr
@@ -11,6 +12,7 @@ from tdm_core.ui.about import about_tab
 from tdm_core.ui.api import results_endpoint
 from tdm_core.ui.benchmarks import benchmarks_tab
 from tdm_core.ui.compare import compare_tab
+from tdm_core.ui.distil import distil_tab
 from tdm_core.ui.inputs import PageInputs
 from tdm_core.ui.results import results_tab
 from tdm_core.ui.study import blind_study
@@ -25,7 +27,10 @@ def build(inputs: PageInputs) -> gr.Blocks:
         gr.HTML(_HEADER.format(title=texts.TITLE, tagline=tagline), js_on_load=None)
         with gr.Tabs(elem_id="tdm-tabs") as tabs:
             with gr.Tab(texts.TAB_COMPARE, id="compare"):
-                open_page = compare_tab(inputs)
+                compare = compare_tab(inputs)
+            if inputs.learn:
+                with gr.Tab(texts.TAB_DISTIL, id="distil"):
+                    lesson = distil_tab(inputs.learn)
             with gr.Tab(texts.TAB_STUDY, id="study"):
                 study = blind_study(elem_id="tdm-study")
             with gr.Tab(texts.TAB_RESULTS, id="results") as results:
@@ -36,8 +41,18 @@ def build(inputs: PageInputs) -> gr.Blocks:
                 about_tab(inputs.preset)
         private = {"api_visibility": "private", "show_progress": "hidden"}
         study.ended(lambda: gr.Tabs(selected="results"), None, tabs, queue=False, **private).then(**refresh)
-        open_page(page)
         gr.api(results_endpoint(inputs.results), api_name="results", queue=False)
+        compare.open_page(page)
+        if inputs.learn:
+            see = lesson.compare(
+                lambda board: (gr.Tabs(selected="compare"), compare.choice(board["preset"] or "")),
+                lesson,
+                [tabs, compare.made],
+                queue=False,
+                **private,
+            )
+            # Only then: a run that began in the same breath would still read the choice before.
+            see.then(time.time, None, compare.go, queue=False, **private)
     return page
 
 

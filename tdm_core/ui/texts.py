@@ -4,6 +4,7 @@ TITLE = "Few-step studio"
 TAGLINE = "One prompt, one seed, one noise: {student} steps beside {teacher}."
 
 TAB_COMPARE, TAB_STUDY, TAB_RESULTS, TAB_ABOUT = "Compare", "Blind study", "Results", "About"
+TAB_DISTIL = "Distil"
 
 PROMPT = "Prompt"
 PROMPT_PLACEHOLDER = "a cat left of a dog"
@@ -15,6 +16,11 @@ STUDENT_STEPS = "Student steps"
 TEACHER_STEPS = "Teacher steps"
 TRAINED_STEPS = "✓ trained; the others it never practised"
 EVALUATIONS = "{nfe} network evaluations"
+
+WHICH_STUDENT = "Student"
+OWN_STUDENT = "as shipped"
+OTHER_STUDENT = "The student was {title}."
+NO_STUDENT = "There is no student {name!r} any more; here is the one that came with the page."
 
 TEACHER, STUDENT = "Teacher", "Student"
 TEACHER_FEW = "Teacher, {steps} steps"
@@ -31,6 +37,12 @@ NO_SEED = "The seed must be a whole number: type one, or roll the dice."
 STOPPED = "Stopped."
 WAITING, LOADING = "waiting", "loading the model"
 SURPRISE = "The server met an error of its own; its log says more. Try once more."
+
+LIVE_LOADING = "Loading the teacher; the first pictures come in a few seconds."
+AHEAD_ONE = "Somebody else’s student is learning. You are next."
+AHEAD = "{ahead} runs are before yours. Yours begins by itself when its turn comes."
+LIVE_FULL = "Too many visitors are waiting for a run of their own. Try again in a few minutes."
+LIVE_GAVE_WAY = "The paused run has ended, because somebody else was waiting for a turn."
 
 RESULTS_OPEN = "The votes stay sealed while the study is open, so that nobody is swayed by them."
 RESULTS_OPEN_HINT = "Vote in the blind study, then end it there: the result appears here at once."

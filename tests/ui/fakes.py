@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from tdm_core.generation.media import encode_png
 from tdm_core.generation.packed import pack_pair, spoil
 from tdm_core.generation.sample import Progress, Role, Sample, SampleRequest
 
@@ -62,6 +66,64 @@ class FakeSampler:
             noise_sha256=hashlib.sha256(str(request.seed).encode()).hexdigest(),
             trained=request.role is not Role.STUDENT or steps == 4,
         )
+
+
+@dataclass
+class FakeLearn:
+    """A live distillation of gradients: events of the real kinds, wishes heeded, a file at the end."""
+
+    folder: Path
+    preset: Any
+    seconds_per_step: float = 0.06
+    iterations: int = 20
+    closed: int = 0
+    made: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, wish: Callable[[], str]) -> Iterator[dict[str, Any]]:
+        ended = False
+        try:
+            yield {"kind": "waiting", "ahead": 1}
+            time.sleep(0.2)
+            yield {"kind": "loading"}
+            yield from self._run(wish)
+            ended = True
+        finally:
+            self.closed += not ended
+
+    def _run(self, wish: Callable[[], str]) -> Iterator[dict[str, Any]]:
+        prompts = ["a cat left of a dog", "two pears", "a panda above a crab"]
+        yield {"kind": "begin", "iterations": self.iterations, "steps": 4, "teacher_nfe": 56, "prompts": prompts} | {
+            "questions": 96
+        }
+        yield self._pictures(Role.TEACHER, "teacher", 0)
+        for step in range(1, self.iterations + 1):
+            while wish() == "pause":
+                time.sleep(0.05)
+                yield {"kind": "tick"}
+            if wish() == "stop":
+                return
+            time.sleep(self.seconds_per_step)
+            yield {"kind": "step", "step": step, "forwards": 208 * step, "seconds": 0.8 * step}
+            if step % 5 == 0:
+                yield self._pictures(Role.STUDENT, "student", step)
+                value = 0.5 + step / 60
+                score = {"value": value, "low": value - 0.1, "high": value + 0.09, "n": 96}
+                yield {"kind": "score", "step": step, "forwards": 208 * step, "seconds": 0.8 * step} | score
+            if step == 6:
+                yield self._pictures(Role.TEACHER_FEW, "equal", 0)
+                yield {"kind": "line", "role": "equal", "nfe": 4, "value": 0.62, "low": 0.5, "high": 0.7, "n": 96}
+        yield {"kind": "line", "role": "teacher", "nfe": 56, "value": 0.81, "low": 0.7, "high": 0.9, "n": 96}
+        file = self.folder / "pytorch_lora_weights.safetensors"
+        file.write_bytes(b"a LoRA")
+        name = f"mini-sd3-live-{len(self.made) + 1}"
+        self.made[name] = replace(self.preset, name=name, title=f"made live, {name[-1]}")
+        yield {"kind": "end", "file": str(file), "preset": name}
+
+    @staticmethod
+    def _pictures(role: Role, name: str, step: int) -> dict[str, Any]:
+        files = [encode_png(gradient(role, seed + step, 96)) for seed in range(3)]
+        encoded = [base64.b64encode(file).decode() for file in files]
+        return {"kind": "pictures", "role": name, "step": step, "pictures": encoded}
 
 
 @dataclass(frozen=True, kw_only=True)

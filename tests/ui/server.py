@@ -7,8 +7,11 @@ What a visitor asks for decides how the fake sampler behaves; a route of its own
 from __future__ import annotations
 
 import json
+import os
 import sys
+import tempfile
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
@@ -25,7 +28,7 @@ from tdm_core.toml_config import from_mapping
 from tdm_core.ui.inputs import PageInputs
 from tdm_core.ui.page import build, launch_options
 from tdm_core.ui.routes import routes
-from tests.ui.fakes import FakeBank, FakeSampler
+from tests.ui.fakes import FakeBank, FakeLearn, FakeSampler
 
 CONTROL = "/gradio_api/test"
 SUGGESTIONS = ["two pandas", "a cat and a dog", "three foxes on a mint canvas"]
@@ -72,6 +75,8 @@ class Fakes:
 
 def main(port: int) -> None:
     fakes = Fakes()
+    preset = load_presets()["mini-sd3"]
+    learn = FakeLearn(Path(tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"])), preset)
 
     async def control(request: Request) -> Response:
         wanted = await request.json()
@@ -80,7 +85,7 @@ def main(port: int) -> None:
         elif wanted:
             fakes.begin_study(wanted)
         told = {"seeds": fakes.seeds, "closed": fakes.closed, "codes": fakes.codes, "criteria": fakes.criteria()}
-        told |= {"trials": [asdict(trial) for trial in fakes.trials()]}
+        told |= {"trials": [asdict(trial) for trial in fakes.trials()], "lessons_closed": learn.closed}
         return JSONResponse(told | {"status": asdict(fakes.status())})
 
     async def close(request: Request) -> Response:
@@ -88,12 +93,14 @@ def main(port: int) -> None:
 
     page = build(
         PageInputs(
-            preset=load_presets()["mini-sd3"],
+            preset=preset,
             sample=fakes.sample,
             suggest=lambda: SUGGESTIONS,
             unknown_words=grammar.unknown_words,
             trained_steps=frozenset({4}),
             results=lambda: fakes.results(),
+            learn=learn,
+            students=lambda: dict(reversed(learn.made.items())),
         )
     )
     ours = [Route(CONTROL, control, methods=["POST"]), Route(f"{CONTROL}/close", close, methods=["POST"])]

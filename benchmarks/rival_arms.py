@@ -1,0 +1,189 @@
+"""Which students and teachers are held against each other: every arm is the shared recipe and what it changes.
+
+All students of one system and number of steps spend the same number of network forwards (rows through the network,
+backward passes not counted), whatever their method: `iterations_for` turns the budget into iterations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Literal
+
+from tdm_core.training.config import DistillConfig
+from tdm_core.training.landing import ANCHOR_SUBSTEPS
+
+RECIPE = Path(__file__).parent / "rivals.toml"
+BUDGET = 53_000
+"""Forwards of 250 iterations of TDM with K = 4 and batches of 32."""
+STEPS = (1, 2, 4, 8)
+SEEDS = (0, 1, 2)
+
+Solver = Literal["euler", "dpm"]
+SOLVERS: dict[Solver, str] = {"euler": "Euler", "dpm": "DPM-Solver++"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Student:
+    """One trained arm."""
+
+    name: str
+    title: str
+    steps: int = 4
+    changes: tuple[str, ...] = ()
+    """``section.key=value`` on the shared recipe."""
+    budget: float = 1.0
+    """Share of the budget that it may spend."""
+    paper: str = ""
+    """What the paper found for the same change (HPS, SD 1.5, 4 steps; arXiv:2503.06674, tables 5 and 7)."""
+
+    def config(self, system: str, seed: int, budget: int) -> DistillConfig:
+        """Its resolved recipe."""
+        changes = [*SYSTEMS[system], f"trajectory.steps={self.steps}", *self.changes, f"seed={seed}"]
+        config = DistillConfig.read(RECIPE, changes)
+        iterations = iterations_for(config, round(self.budget * budget))
+        return DistillConfig.read(RECIPE, [*changes, f"optimiser.iterations={iterations}"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """The teacher by one sampler."""
+
+    name: str
+    title: str
+    steps: int
+    guided: bool
+    shift: float
+    solver: Solver = "euler"
+
+    @property
+    def nfe(self) -> int:
+        return self.steps * (2 if self.guided else 1)
+
+
+SYSTEMS: dict[str, tuple[str, ...]] = {"mini-sd3": ()}
+"""What the shared recipe changes for each mini."""
+
+TDM = Student(name="tdm", title="TDM")
+DMD2 = Student(
+    name="dmd2",
+    title="DMD2 without GAN",
+    changes=("objective.method=dmd2", "optimiser.fake_steps=5", "optimiser.warmup_fake_steps=5"),
+)
+LCM = Student(name="lcm", title="LCM-LoRA", changes=("objective.method=lcm",))
+METHODS = (TDM, DMD2, LCM)
+
+ABLATIONS = (
+    TDM,
+    Student(
+        name="clean-landing",
+        title="clean landing: x0 diffused from 0, anywhere",
+        changes=("objective.method=dmd2",),
+        paper="24.63, was 31.35",
+    ),
+    Student(
+        name="critic-x0",
+        title="critic learns the student's x0",
+        changes=("objective.fake_target=x0",),
+        paper="29.27, was 31.35 with the weight",
+    ),
+    Student(
+        name="critic-x0-weighted",
+        title="the same with the importance weight",
+        changes=("objective.fake_target=x0_importance",),
+    ),
+    Student(
+        name="huber-elementwise",
+        title="Huber of each element",
+        changes=("objective.student_loss=pseudo_huber_elementwise", "objective.huber_c=0.001"),
+    ),
+    Student(
+        name="squared",
+        title="squared loss",
+        changes=("objective.student_loss=squared",),
+        paper="30.85, was 31.31",
+    ),
+)
+"""Of TDM at K = 4."""
+MORE_ABLATIONS = (
+    Student(name="anchored", title="first two steps anchored", changes=("objective.anchored_steps=2",)),
+    Student(name="critic-full-rate", title="critic keeps its rate", changes=("optimiser.decays=student",)),
+    Student(name="no-normaliser", title="no normaliser", changes=("objective.normaliser_floor=0",)),
+    Student(name="interval-reverse", title="queried up to pure noise", changes=("objective.interval=reverse",)),
+    Student(name="guidance-decoupled", title="guidance decoupled", changes=("objective.guidance=decoupled",)),
+)
+
+MANY = ("trajectory.also_steps=[1, 2, 8]",)
+TELLING = (
+    Student(name="any-k", title="one LoRA, K untold", changes=MANY, budget=2.0),
+    Student(
+        name="any-k-apart", title="one LoRA, K told by the grid", changes=(*MANY, "trajectory.apart=0.008"), budget=2.0
+    ),
+    Student(
+        name="any-k-apart-fake",
+        title="the same, and the critic told by an embedding",
+        changes=(*MANY, "trajectory.apart=0.008", "trajectory.told=fake"),
+        budget=2.0,
+    ),
+    Student(
+        name="any-k-told",
+        title="student and critic told by an embedding",
+        changes=(*MANY, "trajectory.told=both"),
+        budget=2.0,
+    ),
+)
+"""One LoRA for 1, 2, 4 and 8 steps; twice the budget that one of the four students has that are trained for one."""
+
+RATES = tuple(
+    Student(
+        name=f"{arm.name}-{rate:g}",
+        title=f"{arm.title}, rate {rate:g}",
+        changes=(*arm.changes, f"optimiser.student_lr={rate:g}"),
+    )
+    for arm, rate in product(METHODS, (2e-4, 5e-4, 1e-3))
+)
+"""Each method's learning rate, so that no rival loses by a rate that suits TDM."""
+
+
+def alone(arms: Sequence[Student], steps: int) -> tuple[Student, ...]:
+    """The same methods, trained for another number of steps."""
+    return tuple(Student(**{**vars(arm), "name": f"{arm.name}-k{steps}", "steps": steps}) for arm in arms)
+
+
+def teachers(steps: int, shift: float) -> tuple[Teacher, ...]:
+    """The teacher at ``steps`` network evaluations, in every way to spend them, and guided at as many steps."""
+    solvers: tuple[Solver, ...] = ("euler", "dpm")
+    arms = []
+    for solver, grid in product(solvers, (1.0, shift)):
+        told = f"{SOLVERS[solver]}, {'uniform' if grid == 1.0 else 'student’s grid'}"
+        make, name = partial(Teacher, shift=grid, solver=solver), f"{solver}-{grid:g}"
+        arms.append(make(name=f"cut-{name}-n{steps}", title=f"teacher, {told}", steps=steps, guided=False))
+        for number in (steps // 2, steps) if steps % 2 == 0 else (steps,):
+            title = f"guided teacher, {told}"
+            arms.append(make(name=f"guided-{name}-n{2 * number}", title=title, steps=number, guided=True))
+    return tuple(arms)
+
+
+FULL = Teacher(name="full", title="teacher", steps=28, guided=True, shift=1.0)
+
+
+def iterations_for(config: DistillConfig, budget: int) -> int:
+    """Iterations that spend about so many forwards, the warm-up's further critic updates included."""
+    optimiser, per_row = config.optimiser, forwards_per_row(config)
+    further = optimiser.warmup_iterations * (optimiser.warmup_fake_steps - optimiser.fake_steps)
+    further = 0 if config.objective.method == "lcm" else further
+    return max(1, round((budget / optimiser.batch_size - further) / per_row))
+
+
+def forwards_per_row(config: DistillConfig) -> float:
+    """Network forwards of one iteration over its rows: roll-out and step, critic, teacher, critic as judge."""
+    teacher = 2.0 if config.objective.guidance_scale > 1 else 1.0
+    if config.objective.method == "lcm":
+        return 2 + teacher  # and the student as its own target
+    numbers = list(config.trajectory.grids())
+    teacher += teacher * ANCHOR_SUBSTEPS * config.objective.anchored_steps / config.trajectory.steps
+    rolled_out = sum((number - 1) / 2 for number in numbers) / len(numbers)
+    return rolled_out + 1 + config.optimiser.fake_steps + teacher + 1
