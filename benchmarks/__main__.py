@@ -7,7 +7,16 @@ import importlib
 
 from benchmarks import readme
 
-BENCHMARKS = ("startup", "engine_overhead", "quality", "trainer_cost", "trainer_memory", "study_faults", "study_load")
+BENCHMARKS = (
+    "startup",
+    "page",
+    "engine_overhead",
+    "quality",
+    "trainer_cost",
+    "trainer_memory",
+    "study_faults",
+    "study_load",
+)
 
 
 def main() -> None:

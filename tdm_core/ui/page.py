@@ -9,9 +9,13 @@ import gradio as gr
 from tdm_core.ui import texts, theme
 from tdm_core.ui.about import about_tab
 from tdm_core.ui.compare import compare_tab
+from tdm_core.ui.desk import Desk, Handlers
 from tdm_core.ui.inputs import PageInputs
+from tdm_core.ui.race import race_tab
 from tdm_core.ui.results import results_tab
+from tdm_core.ui.steps import steps_tab
 from tdm_core.ui.study import blind_study
+from tdm_core.ui.systems import systems_tab
 
 _HEADER = '<header class="tdm-header"><h1>{title}</h1><p>{tagline}</p></header>'
 
@@ -20,19 +24,29 @@ def build(inputs: PageInputs) -> gr.Blocks:
     """All tabs; launch it with `launch_options` and the routes of ``routes.py``."""
     with gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         tagline = texts.TAGLINE.format(student=inputs.preset.student.steps, teacher=inputs.preset.teacher.steps)
+        handlers, desk = Handlers(inputs), gr.State(Desk())
         gr.HTML(_HEADER.format(title=texts.TITLE, tagline=tagline), js_on_load=None)
         with gr.Tabs(elem_id="tdm-tabs") as tabs:
             with gr.Tab(texts.TAB_COMPARE, id="compare"):
-                open_page = compare_tab(inputs)
+                compare = compare_tab(inputs, handlers, desk)
+            with gr.Tab(texts.TAB_RACE, id="race"):
+                race_tab(inputs, handlers, desk)
+            if inputs.trajectory:
+                with gr.Tab(texts.TAB_STEPS, id="steps"):
+                    steps_tab(inputs.trajectory, handlers, desk)
             with gr.Tab(texts.TAB_STUDY, id="study"):
                 study = blind_study(elem_id="tdm-study")
             with gr.Tab(texts.TAB_RESULTS, id="results") as results:
                 refresh = results_tab(inputs.results, opened=results)
+            with gr.Tab(texts.TAB_SYSTEMS, id="systems") as systems:
+                cards = systems_tab(inputs, opened=systems)
             with gr.Tab(texts.TAB_ABOUT, id="about"):
                 about_tab(inputs.preset)
         private = {"api_visibility": "private", "show_progress": "hidden"}
         study.ended(lambda: gr.Tabs(selected="results"), None, tabs, queue=False, **private).then(**refresh)
-        open_page(page)
+        to_compare = {"fn": lambda: gr.Tabs(selected="compare"), "outputs": tabs, "queue": False, **private}
+        compare.take_system(cards.select).then(**to_compare)
+        compare.open_page(page)
     return page
 
 

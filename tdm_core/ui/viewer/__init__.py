@@ -38,6 +38,11 @@ def compare_viewer(**options: Any) -> gr.HTML:
     return static_html(TEMPLATE, STYLE, SCRIPT + _FEED, **options)
 
 
+def script(name: str) -> str:
+    """One of the viewer's scripts alone, for a component that needs no more of it."""
+    return (HERE / name).read_text(encoding="utf-8").replace("\nexport ", "\n")
+
+
 def static_html(template: str, style: str, script: str, **options: Any) -> gr.HTML:
     """A component of our own markup: what changes is drawn by its script, never by the template."""
     return gr.HTML(html_template=template, css_template=style, js_on_load=script, apply_default_css=False, **options)

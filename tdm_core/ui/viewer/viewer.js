@@ -7,12 +7,15 @@
 //   source.stop()         ends the run that is shown
 //   source.locked         true on the blind page: no cards, links, downloads, swapping, difference or loupe; arrows
 //                         belong to the votes
+//   source.linkless       true where the address belongs to another viewer
 //   source.below          pixels below the pictures that should stay in sight
 //   item                  {id, label, note, state: idle|queued|running|ready|failed, step, steps, elapsed, seconds,
-//                          badge, message, src, frames, preview}; frames > 1: src is a clip of so many
+//                          badge, message, src, frames, preview}; frames > 1: src is a clip of so many, or a list
+//                          of so many pictures
 //                         or, already decoded, {id, label, state, picture: {bitmap, x, width}}, for a clip
 //                         {bitmaps, x, width}: the side begins at x of each bitmap (see `decode` and `decodeClip`)
 //   files                 [{label, src, name}]: more that can be downloaded
+//   ticks                 [words]: what each frame is, in the place of its number
 //
 // Frames are drawn unscaled on one canvas per pane, which one CSS transform scales, so that every pane has the same
 // box model and pixels stay as the server sent them. Visitors' words enter through textContent alone.
@@ -268,17 +271,22 @@ export function mount(root, source) {
     card.querySelector(".tdm-track").style.setProperty("--done", done);
   }
 
+  const addressOf = (src) => (Array.isArray(src) ? src.map(addressOf).join("\n") : src?.url ?? src);
+  const single = (item) => item.src && !Array.isArray(item.src) && localUrl(item.src);
+
   async function load(pane) {
-    const { item } = pane, wanted = item.picture ?? item.src?.url ?? item.src ?? item.preview;
+    const { item } = pane, wanted = item.picture ?? addressOf(item.src) ?? item.preview;
     message(pane, item.state === "failed" ? item.message : "");
     pane.layer.dataset.stale = !wanted && item.state !== "idle" && item.state !== "ready";
     if (!wanted || wanted === pane.wanted) return;
     pane.wanted = wanted;
     if (item.picture) return take(pane, wanted, item.picture);
     try {
-      const isClip = item.frames > 1 && wanted !== item.preview, { fps } = clipClock();
+      const isPreview = wanted === item.preview, isList = !isPreview && Array.isArray(item.src);
+      const isClip = item.frames > 1 && !isPreview && !isList, { fps } = clipClock();
       const onFrame = (count) => { if (pane.wanted === wanted) pane.layer.dataset.loading = `${count} of ${item.frames} frames`; };
-      const bitmaps = isClip ? await decodeClip(wanted, { frames: item.frames, fps, onFrame }) : [await decode(wanted)];
+      const bitmaps = isClip ? await decodeClip(wanted, { frames: item.frames, fps, onFrame })
+        : await Promise.all((isList ? item.src.map(addressOf) : [wanted]).map(decode));
       if (pane.wanted === wanted) take(pane, wanted, { bitmaps, x: 0, width: bitmaps[0].width });
     } catch (error) {
       const retry = () => { pane.wanted = null; load(pane); };
@@ -332,7 +340,7 @@ export function mount(root, source) {
 
   function showFrame() {
     scrubber.value = clock.frame;
-    $(".tdm-frame").textContent = `${clock.frame + 1} / ${clock.frames}`;
+    $(".tdm-frame").textContent = source.read()?.ticks?.[clock.frame] ?? `${clock.frame + 1} / ${clock.frames}`;
     if (!clock.playing) remember();
   }
 
@@ -406,7 +414,7 @@ export function mount(root, source) {
   }
 
   function fillDownloads() {
-    const value = source.read(), sheet = $(".tdm-sheet"), ready = items().filter((item) => item.src && localUrl(item.src));
+    const value = source.read(), sheet = $(".tdm-sheet"), ready = items().filter(single);
     const ending = (item) => (item.frames > 1 ? "mp4" : "png"), entries = [];
     for (const item of ready) entries.push([item.label, localUrl(item.src), `${item.id}.${ending(item)}`]);
     for (const file of value?.files ?? []) if (localUrl(file.src)) entries.push([file.label, localUrl(file.src), file.name]);
@@ -576,7 +584,7 @@ export function mount(root, source) {
   };
   const keys = { 1: "side", 2: "slider", 3: "blink", s: "smooth", 0: "fit", z: "one", f: "full", "?": "help",
                  "+": "in", "=": "in", "-": "out", "−": "out" };
-  if (!source.locked) Object.assign(keys, { 4: "diff", c: "link", d: "download", x: "swap", g: "more", h: "heat", n: "next",
+  if (!source.locked) Object.assign(keys, { 4: "diff", ...(source.linkless ? {} : { c: "link" }), d: "download", x: "swap", g: "more", h: "heat", n: "next",
                                             p: "previous", l: "loupe", i: "bare" });
   const clipKeys = { " ": "play", ",": "back", ".": "forward", Home: "first", End: "last", "[": "markIn", "]": "markOut",
                      "\\": "unmark", "<": "slower", ">": "faster" };
@@ -637,14 +645,14 @@ export function mount(root, source) {
 
   let rememberTimer;
   function remember() {
-    if (source.locked) return;
+    if (source.locked || source.linkless) return;
     clearTimeout(rememberTimer);
     rememberTimer = setTimeout(() => history.replaceState(history.state, "", address(source.read()?.fresh)), 300);
   }
 
   let recalled = null;
   function recall() {
-    const saved = new URLSearchParams(source.locked ? "" : location.hash.slice(1));
+    const saved = new URLSearchParams(source.locked || source.linkless ? "" : location.hash.slice(1));
     if (!MODES.includes(saved.get("v"))) return;
     const number = (name, low, high, usual) => {
       const value = parseFloat(saved.get(name));
@@ -663,6 +671,7 @@ export function mount(root, source) {
   }
 
   root.classList.toggle("tdm-locked", Boolean(source.locked));
+  $("[data-act=link]").hidden = Boolean(source.linkless);
   $(".tdm-keys").replaceChildren(...[...KEYS, ...(source.locked ? [] : OPEN_KEYS)]
     .flatMap(([key, text]) => [create("dt", "", key), create("dd", "", text)]));
   recall();
