@@ -193,10 +193,11 @@ def test_this_browser_s_pairs_come_back_without_a_run_at_the_same_zoom(studio, p
     page.wait_for_function("document.querySelector('#tdm-prompt textarea').value === 'two owls'")
     assert page.locator("#tdm-compare .tdm-zoom").text_content() == "150 %"
     assert studio.control()["seeds"] == before
-    page.reload()
-    page.locator(".tdm-strip button").nth(1).wait_for()
-    page.get_by_role("button", name="Forget them").click()
-    assert not page.locator(".tdm-history").is_visible()
+    later = page.context.new_page()
+    later.goto(studio.url)
+    later.locator(".tdm-strip button").nth(1).wait_for()
+    later.get_by_role("button", name="Forget them").click()
+    assert not later.locator(".tdm-history").is_visible()
 
 
 def test_a_server_that_is_gone_is_told_and_the_pictures_stay(studio, browser):
