@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,10 +28,13 @@ from tdm_core.errors import ConfigError, LoadError, TDMError
 from tdm_core.generation.durations import read_fits, seconds_of
 from tdm_core.generation.plan import student_grids
 from tdm_core.generation.presets import PROJECT, Preset
+from tdm_core.generation.readiness import Machine, lacks_only_a_download, reasons
 from tdm_core.generation.sample import Progress, Sample, Sampler, SampleRequest
 from tdm_core.generation.students import Students
 from tdm_core.generation.visitors import Visitors
 from tdm_core.scenes import grammar
+from tdm_core.scenes.moving import grammar as moving
+from tdm_core.scenes.moving.sampling import sample_clip
 from tdm_core.scenes.sampling import sample_scene
 from tdm_core.settings import Settings
 from tdm_core.storage import SegmentWriter, machine_secret
@@ -37,10 +43,25 @@ from tdm_core.training.live_runs import Event, LiveRuns, Wish
 from tdm_core.wiring import Wiring
 
 if TYPE_CHECKING:
+    from tdm_core.ui.inputs import System, Trajectory
     from tdm_core.ui.report import Table
 
 PRIVATE_NAMES = ("study.sqlite3", "study.sqlite3-wal", "study.sqlite3-shm", "secret", "bank", "studies", "students")
 SUGGESTIONS, LONGEST_SUGGESTION = 6, 34
+LOOK_AGAIN_SECONDS = 10.0
+SCENE_WORDS = {
+    "things": tuple(grammar.KINDS),
+    "counts": grammar.COUNTS,
+    "places": tuple(grammar.Relation),
+    "tiles": tuple(f"on {color}" for color in grammar.TILES),
+    "canvas": tuple(f"on a {color} canvas" for color in grammar.CANVASES),
+}
+MOVING_WORDS = {
+    "things": SCENE_WORDS["things"],
+    "moves": ("standing still", *(f"moving {direction}" for direction in moving.Direction)),
+    "pace": tuple(speed for speed in moving.Speed if speed),
+    "canvas": SCENE_WORDS["canvas"],
+}
 
 logger = logging.getLogger("tdm")
 
@@ -174,22 +195,78 @@ def build_page(
     from tdm_core.ui.inputs import PageInputs
     from tdm_core.ui.page import build
 
-    knows_scenes = preset.name.startswith("mini-")
+    own = choice(preset)
     return build(
         PageInputs(
             preset=preset,
             sample=visitors.sample,
-            suggest=suggest_scenes if knows_scenes else lambda: [example.prompt for example in preset.examples],
-            unknown_words=grammar.unknown_words if knows_scenes else lambda prompt: [],
-            trained_steps=trained_steps(preset),
+            suggest=own.suggest,
+            unknown_words=own.unknown_words,
+            trained_steps=own.trained_steps(),
+            vocabulary=own.vocabulary,
             results=partial(service.results, by_visitor=True),
             is_ready=warm.is_set,
             reports=wiring.reports(),
             bars=benchmark_tables(),
             learn=lessons and lessons.learn,
             students=lessons.students.all if lessons else dict,
+            others=[choice(other) for name, other in wiring.presets.items() if name != preset.name],
+            why_not=readiness(wiring),
+            trajectory=trajectory(wiring, visitors),
+            machine=f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         )
     )
+
+
+def choice(preset: Preset) -> System:
+    """A preset with what the page wants to know of it: the minis' worlds have a grammar."""
+    from tdm_core.ui.inputs import System
+
+    is_mini, is_video = preset.name.startswith("mini-"), preset.media == "video"
+    words = moving.VOCABULARY if is_video else grammar.VOCABULARY
+    examples = [example.prompt for example in preset.examples] or ["a cat"]
+    return System(
+        preset=preset,
+        suggest=(suggest_clips if is_video else suggest_scenes) if is_mini else lambda: examples,
+        unknown_words=partial(grammar.unknown_words, vocabulary=words) if is_mini else lambda prompt: [],
+        trained_steps=partial(trained_steps, preset),
+        vocabulary=(MOVING_WORDS if is_video else SCENE_WORDS) if is_mini else {},
+    )
+
+
+def readiness(wiring: Wiring) -> Callable[[str], list[str]]:
+    """Preset -> why it cannot run here yet, as `presets` says it; what is loaded can, and what is only to be fetched
+    can where the page serves this machine alone: a public page must not let a visitor start downloads."""
+    from tdm_core.commands.presets import this_machine
+
+    is_private = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1") in ("127.0.0.1", "localhost", "::1")
+    may_fetch = is_private and "SPACE_ID" not in os.environ
+    looked: list[tuple[float, Machine]] = []
+
+    def look() -> Machine:
+        if not looked or time.monotonic() - looked[0][0] > LOOK_AGAIN_SECONDS:
+            looked[:] = [(time.monotonic(), this_machine(wiring.settings))]
+        # What is loaded makes room for what is asked for.
+        freed = sum(wiring.presets[name].memory_gb or 0 for name in wiring.engine.loaded)
+        now = looked[0][1]
+        return replace(now, device_gb=now.device_gb + freed, memory_gb=now.memory_gb + freed * (now.device == "cpu"))
+
+    def why_not(name: str) -> list[str]:
+        preset = wiring.presets[name]
+        if name in wiring.engine.loaded:
+            return []
+        here = look()
+        return [] if may_fetch and lacks_only_a_download(preset, here) else reasons(preset, here)
+
+    return why_not
+
+
+def trajectory(wiring: Wiring, visitors: Visitors) -> Trajectory:
+    def look_inside(request: SampleRequest, moments: Sequence[float]) -> Iterator[Progress | Sample]:
+        with visitors.present():
+            yield from wiring.engine.trajectory(request, moments)
+
+    return look_inside
 
 
 def launch(page: Any, settings: Settings, service: StudyService) -> None:
@@ -219,11 +296,19 @@ def benchmark_tables() -> list[Table]:
 
 
 def suggest_scenes() -> list[str]:
-    """Short captions of random scenes, all different."""
     rng = default_rng()
+    return short_and_different(lambda: grammar.caption(sample_scene(rng)))
+
+
+def suggest_clips() -> list[str]:
+    rng = default_rng()
+    return short_and_different(lambda: moving.caption(sample_clip(rng)))
+
+
+def short_and_different(draw: Callable[[], str]) -> list[str]:
     captions: set[str] = set()
     while len(captions) < SUGGESTIONS:
-        caption = grammar.caption(sample_scene(rng))
+        caption = draw()
         if len(caption) <= LONGEST_SUGGESTION:
             captions.add(caption)
     return sorted(captions, key=len)

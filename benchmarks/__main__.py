@@ -9,6 +9,7 @@ from benchmarks import readme
 
 BENCHMARKS = (
     "startup",
+    "page",
     "engine_overhead",
     "quality",
     "scorer_speed",

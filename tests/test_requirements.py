@@ -53,10 +53,15 @@ def test_pins_are_exact_and_without_a_local_version():
 
 
 def test_app_imports_what_it_requires_and_nothing_else():
-    imported = imported_distributions(ROOT / "tdm_core", ROOT / "train", ROOT / "app.py", ROOT / "benchmarks")
+    imported = imported_distributions(ROOT / "tdm_core", ROOT / "train", ROOT / "app.py")
     required = names("requirements.txt")
     assert imported - BROUGHT_BY_THE_PLATFORM - required == set()
     assert required - imported - IMPORTED_BY_OTHERS == set()
+
+
+def test_benchmarks_import_what_the_app_or_the_tests_require():
+    imported = imported_distributions(ROOT / "benchmarks")
+    assert imported - names("requirements.txt") - names("requirements-dev.txt") == set()
 
 
 def test_tests_import_what_they_require_and_nothing_else():

@@ -40,6 +40,13 @@ def add_lora(model: nn.Module, layers: Mapping[str, LoraLayer], *, strength: flo
         base = module.get_base_layer().weight
         for part, values in ((module.lora_A, layer.a), (module.lora_B, layer.b)):
             part[STUDENT].weight = nn.Parameter(values.to(base), requires_grad=False)
+    scale_lora(model, layers, strength=strength)
+
+
+def scale_lora(model: nn.Module, layers: Mapping[str, LoraLayer], *, strength: float) -> None:
+    """Give a LoRA that is on the model's layers another strength."""
+    for name, layer in layers.items():
+        module: Any = model.get_submodule(name)
         module.scaling[STUDENT] = strength * layer.scale
 
 

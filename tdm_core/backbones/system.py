@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from tdm_core.backbones.base import Family, Offload, start_offload, unread
-from tdm_core.backbones.lora import add_lora, fold_lora, switch_role
-from tdm_core.backbones.lora_file import TensorList, read_lora
+from tdm_core.backbones.lora import add_lora, fold_lora, scale_lora, switch_role
+from tdm_core.backbones.lora_file import LoraLayer, TensorList, read_lora
 from tdm_core.backbones.schedulers import make_scheduler
 from tdm_core.errors import LoadError
 
@@ -69,6 +69,8 @@ class System:
         self._saved_scheduler = pipeline.scheduler
         self._teacher = _Side(pipeline, settings, self._scheduler(settings))
         self._student: _Side | None = None
+        self._lora: tuple[Mapping[str, LoraLayer], LoraSettings] | None = None
+        self._strength = 1.0
         self._active: tuple[_Side, float | None] | None = None
         self._encoded: OrderedDict[tuple[str, int | None, bool], tuple[dict[str, Tensor], float]] = OrderedDict()
         start_offload(pipeline, self.device, offload)
@@ -104,14 +106,18 @@ class System:
             add_lora(model, layers, strength=lora.strength)
         start_offload(pipeline, self.device, self._offload)
         self._student = _Side(pipeline, settings, scheduler)
+        self._lora = layers, lora
         self._active = None
 
-    def pipeline(self, *, student: bool, flow_shift: float | None = None) -> Any:
+    def pipeline(self, *, student: bool, flow_shift: float | None = None, strength: float = 1.0) -> Any:
         """The pipeline, made ready to run as one of the sides until the next call.
 
         Args:
             flow_shift: in the place of the one in the side's settings.
+            strength: of the student's LoRA, in units of its settings'.
         """
+        if student and strength != self._strength:
+            self._set_strength(strength)
         side = self._student if student else self._teacher
         assert side is not None, "the student is loaded before it is asked for"
         if (side, flow_shift) != self._active:  # looking for the adapter's layers takes longer than a mini's step
@@ -122,6 +128,17 @@ class System:
             switch_role(getattr(side.pipeline, self.family.DENOISER), student=student)
             self._active = (side, flow_shift)
         return side.pipeline
+
+    def _set_strength(self, strength: float) -> None:
+        assert self._student is not None and self._lora is not None, "the student is loaded before it is asked for"
+        layers, lora = self._lora
+        pipeline, denoiser = self._student.pipeline, self.family.DENOISER
+        if pipeline is self._teacher.pipeline:
+            scale_lora(getattr(pipeline, denoiser), layers, strength=lora.strength * strength)
+        else:
+            base = getattr(self._teacher.pipeline, denoiser)
+            setattr(pipeline, denoiser, fold_lora(base, layers, strength=lora.strength * strength))
+        self._strength = strength
 
     def _scheduler(self, settings: SideSettings, **changes: Any) -> Any:
         return make_scheduler(self._saved_scheduler, settings.scheduler, {**settings.scheduler_config, **changes})

@@ -18,7 +18,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -70,6 +70,11 @@ class Engine:
         self._systems: dict[str, System] = {}
         self._warm: set[tuple[str, bool, bool, int]] = set()
 
+    @property
+    def loaded(self) -> frozenset[str]:
+        """The presets whose weights are in memory."""
+        return frozenset(self._systems)
+
     def sample(self, request: SampleRequest, *, previews: bool = True) -> Iterator[Progress | Sample]:
         """Make one sample: ``Progress`` at the start and after each step, then the ``Sample``.
 
@@ -81,8 +86,21 @@ class Engine:
             LoadError: if its weights are damaged or do not fit.
             SamplingError: if the run breaks off.
         """
-        run = self._prepare([request], show_previews=previews and request.role is Role.TEACHER)
-        for event in self._device.stream(partial(self._make, run), urgent=run.student):
+        yield from self._stream(self._prepare([request], show_previews=previews and request.role is Role.TEACHER))
+
+    def trajectory(self, request: SampleRequest, moments: Sequence[float] = ()) -> Iterator[Progress | Sample]:
+        """As `sample`, but each ``Progress`` shows what the network takes the finished picture to be at that step.
+
+        Args:
+            moments: show only the steps that begin nearest to these times; all steps if there are none.
+        """
+        yield from self._stream(self._prepare([request], moments=tuple(moments)))
+
+    def _stream(self, run: _Run) -> Iterator[Progress | Sample]:
+        def waits(ahead: int) -> Progress:
+            return Progress(step=0, steps=run.plan.steps, elapsed_seconds=0.0, ahead=ahead)
+
+        for event in self._device.stream(partial(self._make, run), urgent=run.student, while_waiting=waits):
             yield event[0] if isinstance(event, list) else event
 
     def sample_batch(self, requests: Sequence[SampleRequest]) -> list[Sample]:
@@ -123,7 +141,13 @@ class Engine:
         """Free what is loaded of a preset that will not be asked for again."""
         self._device.run(lambda _: self._systems.pop(preset, None), urgent=False)
 
-    def _prepare(self, requests: Sequence[SampleRequest], *, show_previews: bool = False) -> _Run:
+    def _prepare(
+        self,
+        requests: Sequence[SampleRequest],
+        *,
+        show_previews: bool = False,
+        moments: tuple[float, ...] | None = None,
+    ) -> _Run:
         name, role = requests[0].preset, requests[0].role
         preset = self.presets.get(name)
         if preset is None:
@@ -136,7 +160,9 @@ class Engine:
             if role is Role.STUDENT and not system.has_student:
                 # In turn: a teacher may be running on the very layers that the LoRA is put on.
                 self._device.run(lambda _: _add_student(system, preset), urgent=True)
-        return _Run(system=system, preset=preset, plan=plan, requests=requests, show_previews=show_previews)
+        return _Run(
+            system=system, preset=preset, plan=plan, requests=requests, show_previews=show_previews, moments=moments
+        )
 
     def _load(self, preset: Preset) -> System:
         import torch
@@ -195,6 +221,8 @@ class _Run:
     plan: Plan
     requests: Sequence[SampleRequest]
     show_previews: bool = False
+    moments: tuple[float, ...] | None = None
+    """Of a trajectory; ``None`` where none is wanted."""
 
     @property
     def student(self) -> bool:
@@ -209,19 +237,26 @@ class _Run:
         """Text to pixels, timed and counted."""
         import torch
 
+        from tdm_core.backbones.clean import watch_steps
+
         pipeline = self._pipeline()
         noise, generators = self._noise([request.seed for request in self.requests])
         watch = Watch(getattr(pipeline, self.system.family.DENOISER), synchronize=_synchronizer(self.system.device))
 
         def on_step(step: int, latents: Tensor) -> None:
             seconds = watch.lap()
+            time = steps.times[-1] if steps else None
+            if steps and steps.clean is not None:
+                latents = steps.clean.to(latents)
             with watch.paused():
-                preview = self.system.family.preview(pipeline, latents[:1])[0] if self._is_preview(step) else None
-            emit(self.progress(step, seconds, preview))
+                wanted = self._is_preview(step) if steps is None else self._is_moment(step)
+                preview = self.system.family.preview(pipeline, latents[:1])[0] if wanted else None
+            emit(self.progress(step, seconds, preview, time))
 
         if pipeline.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pipeline.device)
-        with watch:
+        follow = nullcontext() if self.moments is None else watch_steps(pipeline.scheduler)
+        with follow as steps, watch:
             text = self._encode()
             watch.charge(text.saved_seconds)
             latents = self._denoise(text, noise, generators, steps=self.plan.steps, on_step=on_step)
@@ -260,11 +295,13 @@ class _Run:
         latents = self._denoise(self._encode(), noise, generators, steps=1, on_step=lambda *_: None)
         self.system.family.decode(self._pipeline(), latents)
 
-    def progress(self, step: int, seconds: float, preview: np.ndarray | None = None) -> Progress:
-        return Progress(step=step, steps=self.plan.steps, elapsed_seconds=seconds, preview=preview)
+    def progress(
+        self, step: int, seconds: float, preview: np.ndarray | None = None, time: float | None = None
+    ) -> Progress:
+        return Progress(step=step, steps=self.plan.steps, elapsed_seconds=seconds, preview=preview, time=time)
 
     def _pipeline(self) -> Any:
-        return self.system.pipeline(student=self.student, flow_shift=self.plan.flow_shift)
+        return self.system.pipeline(student=self.student, flow_shift=self.plan.flow_shift, strength=self.plan.strength)
 
     @property
     def _settings(self) -> TeacherSettings | StudentSettings:
@@ -308,6 +345,15 @@ class _Run:
         shape = self.system.family.latent_shape(self._pipeline(), self._size)
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         return torch.stack([torch.randn(shape, generator=generator) for generator in generators]), generators
+
+    def _is_moment(self, step: int) -> bool:
+        from tdm_core.backbones.clean import step_times
+
+        if not self.moments:
+            return True
+        times = step_times(self._pipeline().scheduler)
+        nearest = {min(range(len(times)), key=lambda index: abs(times[index] - moment)) for moment in self.moments}
+        return step - 1 in nearest
 
     def _is_preview(self, step: int) -> bool:
         steps = self.plan.steps

@@ -19,9 +19,6 @@ from tdm_core.errors import LoadError, RequestError
 from tdm_core.generation.presets import Preset
 from tdm_core.generation.sample import Grid, Role, SampleRequest
 
-FLOW_SHIFT = "flow_shift"
-"""The setting of a flow model's DPM-Solver that a request may change."""
-
 TIMESTEPS = 1000
 """In which every system of the presets counts its training."""
 
@@ -48,6 +45,8 @@ class Plan:
     trained: bool
     flow_shift: float | None = None
     """``None`` leaves it to the preset."""
+    strength: float = 1.0
+    """Of the student's LoRA, in units of the preset's."""
 
     @property
     def guided(self) -> bool:
@@ -64,13 +63,15 @@ def make_plan(preset: Preset, request: SampleRequest) -> Plan:
 
     Raises:
         LoadError: if the student's LoRA cannot be read and its time nodes are wanted.
-        RequestError: if a flow shift is asked for and the preset's scheduler has none.
+        RequestError: if a flow shift is asked for and the preset's scheduler has none, or a strength of the teacher.
     """
     settings = preset.student if request.role is Role.STUDENT else preset.teacher
     default_steps = preset.teacher.steps if request.role is Role.TEACHER else preset.student.steps
     steps = request.steps or default_steps
-    if request.flow_shift is not None and FLOW_SHIFT not in settings.scheduler_config:
+    if request.flow_shift is not None and settings.flow_shift is None:
         raise RequestError(f"{preset.name} has no flow shift to choose: leave it out.")
+    if request.strength is not None and request.role is not Role.STUDENT:
+        raise RequestError("The strength is the student's: the teacher has no LoRA.")
     grid = request.grid or Grid(settings.grid)
     grids = student_grids(preset) if Grid.STUDENT in (grid, Grid(settings.grid)) else StudentGrids()
     guidance_scale = settings.guidance_scale if request.guidance_scale is None else request.guidance_scale
@@ -81,6 +82,7 @@ def make_plan(preset: Preset, request: SampleRequest) -> Plan:
         guidance_scale=guidance_scale,
         sigmas=_sigmas(grid, steps, grids),
         flow_shift=request.flow_shift,
+        strength=1.0 if request.strength is None else request.strength,
         trained=request.role is not Role.STUDENT or steps in grids.trained_steps | {preset.student.steps},
     )
 

@@ -24,6 +24,8 @@ STOCK_LORA_FILES = ("pytorch_lora_weights.safetensors", "adapter_model.safetenso
 """What diffusers and PEFT call a LoRA file."""
 
 MAX_FRAMES = 200
+FLOW_SHIFT = "flow_shift"
+"""The setting of a flow model's DPM-Solver that a request may change."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,11 @@ class TeacherSettings:
 
     def __post_init__(self) -> None:
         _check_ranges(self.steps, self.guidance_scale)
+
+    @property
+    def flow_shift(self) -> float | None:
+        """``None`` where the scheduler has none to choose."""
+        return self.scheduler_config.get(FLOW_SHIFT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +89,11 @@ class StudentSettings:
 
     def __post_init__(self) -> None:
         _check_ranges(self.steps, self.guidance_scale)
+
+    @property
+    def flow_shift(self) -> float | None:
+        """``None`` where the scheduler has none to choose."""
+        return self.scheduler_config.get(FLOW_SHIFT)
 
 
 @dataclass(frozen=True, kw_only=True)

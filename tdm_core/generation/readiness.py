@@ -46,6 +46,12 @@ def reasons(preset: Preset, machine: Machine) -> list[str]:
     return found
 
 
+def lacks_only_a_download(preset: Preset, machine: Machine) -> bool:
+    """Would it run, were its files here, and can they be had?"""
+    found = [] if preset.problems() or preset.lacks_student() else _missing(preset, machine)
+    return bool(found) and reasons(preset, machine) == _download(preset, machine, found)[:1]
+
+
 def missing_parts(folder: Path, omit: Iterable[str] = ()) -> list[str]:
     """The parts of a pipeline's folder whose weights are not all there."""
     index = folder / "model_index.json"

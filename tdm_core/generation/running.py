@@ -34,8 +34,16 @@ class Device:
         """How many jobs wait at this moment."""
         return len(self._waiting)
 
-    def stream(self, job: Callable[[Emit[Event]], Result], *, urgent: bool) -> Iterator[Event | Result]:
+    def stream(
+        self,
+        job: Callable[[Emit[Event]], Result],
+        *,
+        urgent: bool,
+        while_waiting: Callable[[int], Event] | None = None,
+    ) -> Iterator[Event | Result]:
         """Run ``job(emit)`` in a thread when its turn comes; yield what it emits at once, and its result last.
+
+        ``while_waiting`` makes an event of the number of jobs that go first, whenever that changes.
 
         The job holds the device exactly as long as it runs, however slowly the events are taken.  Closing
         this generator makes the job's next ``emit`` raise `Stopped` and returns when the device is free.
@@ -49,9 +57,13 @@ class Device:
                 raise Stopped
             outbox.put(("event", event))
 
+        def tell(ahead: int) -> None:
+            if while_waiting and ahead:
+                outbox.put(("event", while_waiting(ahead)))
+
         def work() -> None:
             try:
-                with self._turn(urgent, closed):
+                with self._turn(urgent, closed, tell):
                     result = job(emit)
                 outbox.put(("result", result))
             except BaseException as error:  # not swallowed: the watcher raises it
@@ -77,11 +89,22 @@ class Device:
         return deque(self.stream(job, urgent=urgent), maxlen=1).pop()  # type: ignore[return-value]
 
     @contextmanager
-    def _turn(self, urgent: bool, closed: threading.Event) -> Iterator[None]:
+    def _turn(self, urgent: bool, closed: threading.Event, tell: Callable[[int], None]) -> Iterator[None]:
         ticket = (not urgent, next(self._numbers))
+        told = 0
+
+        def arrived() -> bool:
+            nonlocal told
+            ahead = sum(other < ticket for other in self._waiting) + self._taken
+            if ahead != told:
+                told = ahead
+                tell(ahead)
+            return closed.is_set() or not ahead
+
         with self._changed:
             heapq.heappush(self._waiting, ticket)
-            self._changed.wait_for(lambda: closed.is_set() or (not self._taken and self._waiting[0] == ticket))
+            self._changed.notify_all()  # an urgent one pushes others back
+            self._changed.wait_for(arrived)
             self._waiting.remove(ticket)
             heapq.heapify(self._waiting)
             if closed.is_set():

@@ -22,6 +22,7 @@ MAX_SEED = 2**32 - 1
 MAX_STEPS = 100
 MAX_GUIDANCE_SCALE = 30.0
 MAX_FLOW_SHIFT = 6.0
+MAX_STRENGTH = 2.0
 
 MediaKind = Literal["image", "video"]
 
@@ -64,6 +65,8 @@ class SampleRequest:
     grid: Grid | None = None
     flow_shift: float | None = None
     """How far a flow model's scheduler moves its steps towards noise; only for presets whose scheduler has it."""
+    strength: float | None = None
+    """Of the student's LoRA, in units of what the preset says: 0 is the base alone, 1 as published."""
 
     def __post_init__(self) -> None:
         check_prompt(self.prompt)
@@ -74,6 +77,8 @@ class SampleRequest:
             check_guidance_scale(self.guidance_scale)
         if self.flow_shift is not None:
             check_flow_shift(self.flow_shift)
+        if self.strength is not None:
+            check_strength(self.strength)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,7 +89,12 @@ class Progress:
     steps: int
     elapsed_seconds: float
     preview: np.ndarray | None = None
-    """What the latents decode to at this step, uint8 [H, W, 3]; the teacher only, now and then."""
+    """What the latents decode to at this step, uint8 [H, W, 3]; the teacher only, now and then.  In a trajectory: what
+    the network takes the finished picture to be."""
+    time: float | None = None
+    """In a trajectory: where the step began, 1 for noise; a flow model's sigma, ``(timestep + 1) / 1000`` of others."""
+    ahead: int = 0
+    """How many runs go before this one, which waits; 0 once it runs."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -163,6 +173,11 @@ def check_guidance_scale(guidance_scale: float) -> None:
 def check_flow_shift(flow_shift: float) -> None:
     if not (math.isfinite(flow_shift) and 1.0 <= flow_shift <= MAX_FLOW_SHIFT):
         raise RequestError(f"The flow shift is {flow_shift}; it must lie between 1 (none) and {MAX_FLOW_SHIFT:g}.")
+
+
+def check_strength(strength: float) -> None:
+    if not (math.isfinite(strength) and 0.0 <= strength <= MAX_STRENGTH):
+        raise RequestError(f"The strength is {strength}; it must lie between 0 (the base) and {MAX_STRENGTH:g}.")
 
 
 def _is_integer(value: object) -> bool:

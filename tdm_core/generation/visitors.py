@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tdm_core.generation.sample import Progress, Sample, Sampler, SampleRequest
 
@@ -21,10 +22,16 @@ class Visitors:
         self._last_left = float("-inf")
 
     def sample(self, request: SampleRequest) -> Iterator[Progress | Sample]:
+        with self.present():
+            yield from self._sample(request)
+
+    @contextmanager
+    def present(self) -> Iterator[None]:
+        """A visitor wants the device as long as this block lasts."""
         with self._changed:
             self._present += 1
         try:
-            yield from self._sample(request)
+            yield
         finally:
             with self._changed:
                 self._present -= 1

@@ -7,6 +7,7 @@ whoever holds a rater's cookie alone.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -45,7 +46,7 @@ def compare_endpoint(sample: Sampler, preset: Preset) -> Callable[..., tuple[dic
             asked = Comparison(
                 preset=preset, prompt=prompt, seed=seed, student_steps=student_steps, teacher_steps=teacher_steps
             )
-            board = Board(asked, sample, keep)
+            board = Board(asked, sample, partial(keep, fps=preset.fps))
             board.samples |= {role: finish(sample(asked.request(role))) for role in QUICKEST_FIRST}
         except TDMError as problem:
             raise gr.Error(str(problem)) from None
@@ -67,4 +68,4 @@ def results_endpoint(results: Callable[[], StudyReport]) -> Callable[[], dict[st
 
 
 def _file(board: Board, role: Role) -> dict[str, Any]:
-    return keep(board.samples[role].media, f"{role}.png")
+    return keep(board.samples[role].media, str(role), fps=board.asked.preset.fps)

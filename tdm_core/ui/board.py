@@ -46,8 +46,10 @@ class Comparison:
     seed: int
     student_steps: int
     teacher_steps: int
-    made: str = ""
-    """Which of the students that were made on this page; empty: the one that came with it."""
+    guidance: float | None = None
+    """The teacher's; these three as the preset says if ``None``."""
+    strength: float | None = None
+    flow_shift: float | None = None
 
     def __post_init__(self) -> None:
         self.requests()
@@ -59,7 +61,18 @@ class Comparison:
 
     def request(self, role: Role) -> SampleRequest:
         steps = self.teacher_steps if role is Role.TEACHER else self.student_steps
-        return SampleRequest(preset=self.preset.name, role=role, prompt=self.prompt, seed=self.seed, steps=steps)
+        is_student = role is Role.STUDENT
+        shifts = (self.preset.student if is_student else self.preset.teacher).flow_shift is not None
+        return SampleRequest(
+            preset=self.preset.name,
+            role=role,
+            prompt=self.prompt,
+            seed=self.seed,
+            steps=steps,
+            guidance_scale=None if is_student else self.guidance,
+            strength=self.strength if is_student else None,
+            flow_shift=self.flow_shift if shifts else None,
+        )
 
     def requests(self) -> list[SampleRequest]:
         return [self.request(role) for role in ORDER]
@@ -67,16 +80,20 @@ class Comparison:
     def nfe(self, role: Role) -> int:
         """Network evaluations to expect; the engine counts the real ones."""
         settings = self.preset.student if role is Role.STUDENT else self.preset.teacher
-        return (self.request(role).steps or 0) * (2 if settings.guidance_scale > 1 else 1)
+        request = self.request(role)
+        guidance = settings.guidance_scale if request.guidance_scale is None else request.guidance_scale
+        return (request.steps or 0) * (2 if guidance > 1 else 1)
 
     def link(self) -> dict[str, str]:
         """The query of an address that asks for the same again."""
+        extras = {"guidance": self.guidance, "strength": self.strength, "shift": self.flow_shift}
         return {
+            "system": self.preset.name,
             "prompt": self.prompt,
             "seed": str(self.seed),
             "student": str(self.student_steps),
             "teacher": str(self.teacher_steps),
-        } | ({"made": self.made} if self.made else {})
+        } | {name: f"{value:g}" for name, value in extras.items() if value is not None}
 
 
 class Board:
@@ -84,7 +101,7 @@ class Board:
 
     Args:
         waiting: what the cards say before their run begins.
-        keep: stores finished pixels losslessly and returns what the viewer fetches them by.
+        keep: stores a picture losslessly, or a clip, and returns what the viewer fetches it by.
         recorded: the clocks are those of an earlier run.
     """
 
@@ -102,6 +119,7 @@ class Board:
         self.stopped = False
         self._revision = next(_revisions)
         self._unclaimed = set(ORDER)
+        self._files: list[dict[str, Any]] = []
         self._items: dict[Role, dict[str, Any]] = {role: self._new_item(role) for role in ORDER}
 
     def claim(self, role: Role) -> bool:
@@ -164,6 +182,8 @@ class Board:
             "preset": self.asked.preset.name,
             "prompt": self.asked.prompt,
             "seed": self.asked.seed,
+            "strength": self.asked.strength,
+            "flow_shift": self.asked.flow_shift,
             "speed_up": self._speed_up(Role.STUDENT),
             **roles,
         }
@@ -178,6 +198,8 @@ class Board:
             "prompt": self.asked.prompt,
             "link": self.asked.link(),
             "fresh": not self._recorded,
+            "fps": self.asked.preset.fps,
+            "files": self._files,
             "foot": self._foot(),
             "settings": self.numbers() if self.samples else None,
             "items": [dict(self._items[role]) for role in ORDER],
@@ -194,21 +216,33 @@ class Board:
 
     def _take(self, role: Role, event: Progress | Sample) -> None:
         item = self._items[role]
+        if isinstance(event, Progress) and event.ahead:
+            item |= {"message": texts.AHEAD.format(n=event.ahead)}
+            return
         if isinstance(event, Progress):
             item |= {"state": "running", "step": event.step, "steps": event.steps, "elapsed": event.elapsed_seconds}
             if event.preview is not None:
-                item["preview"] = _preview_url(event.preview)
+                item["preview"] = preview_url(event.preview)
             return
         self.samples[role] = event
         note = texts.STEPS_AND_NFE.format(steps=event.steps, nfe=event.nfe)
-        item |= {"state": "ready", "seconds": event.seconds, "src": self._keep(event.media, f"{role}.png")}
+        item |= {"state": "ready", "seconds": event.seconds, "src": self._keep(event.media, str(role))}
         item |= {"note": " · ".join([note, *self._asides(event)])}
+        if event.kind == "video":
+            item["frames"] = len(event.media)
+            self._pack_pair()
 
     @staticmethod
     def _asides(made: Sample) -> list[str]:
         """What a reader of the clock should know besides."""
         batched = [texts.BATCHED.format(size=made.batch_size)] if made.batch_size > 1 else []
         return [*([] if made.trained else [texts.UNTRAINED]), *batched]
+
+    def _pack_pair(self) -> None:
+        """Once both are there: teacher and student beside each other in one clip, to download."""
+        if {Role.TEACHER, Role.STUDENT} <= self.samples.keys():
+            both = np.concatenate([self.samples[role].media for role in (Role.TEACHER, Role.STUDENT)], axis=2)
+            self._files = [{"label": texts.PAIR_CLIP, "src": self._keep(both, "pair"), "name": "pair.mp4"}]
 
     def _fail(self, role: Role, message: str) -> None:
         self._items[role] |= {"state": "failed", "message": message}
@@ -225,12 +259,10 @@ class Board:
         if len(noises) > 1:
             return texts.OTHER_NOISE
         foot = texts.SAME_NOISE.format(sha=noises.pop()[:8])
-        if self.asked.made:
-            foot = f"{foot} {texts.OTHER_STUDENT.format(title=self.asked.preset.title)}"
         return f"{foot} {texts.RECORDED}" if self._recorded else foot
 
 
-def _preview_url(pixels: np.ndarray) -> str:
+def preview_url(pixels: np.ndarray) -> str:
     """A rough picture small enough to travel inside the value."""
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     picture.thumbnail((PREVIEW_WIDTH_PX, PREVIEW_WIDTH_PX))

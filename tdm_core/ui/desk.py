@@ -6,8 +6,9 @@ teacher, all on the same board. A newer run of the same page stops the older one
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -16,11 +17,12 @@ from gradio import processing_utils, utils
 from gradio.data_classes import FileData
 
 from tdm_core.errors import RequestError
-from tdm_core.generation.media import encode_png
+from tdm_core.generation.media import encode_mp4, encode_png
+from tdm_core.generation.presets import Preset
 from tdm_core.generation.sample import Progress, Role, Sample, Sampler, SampleRequest
 from tdm_core.ui import texts
 from tdm_core.ui.board import Board, Comparison
-from tdm_core.ui.inputs import PageInputs
+from tdm_core.ui.inputs import PageInputs, System
 from tdm_core.ui.line import error, hint
 
 Value = dict[str, Any]
@@ -41,35 +43,58 @@ class Desk:
             self.board.stop()
 
 
+@dataclass(frozen=True)
+class Fields:
+    """What the tab's fields hold, in their order; a wrong type is told beside them like a wrong value."""
+
+    system: str
+    prompt: str
+    seed: float | None
+    student_steps: int
+    teacher_steps: int
+    guidance: float | None = None
+    strength: float | None = None
+    flow_shift: float | None = None
+
+
 @dataclass
 class Handlers:
     inputs: PageInputs
     recorded: dict[SampleRequest, Sample] = field(default_factory=dict)
     """The example's samples, made once per process."""
+    loaded: set[str] = field(default_factory=set)
+    """Systems that have made a sample, so that nobody who asks for one waits for its weights."""
 
     @property
     def example(self) -> Comparison:
         """What a page shows that was opened without a link."""
-        preset = self.inputs.preset
-        prompt, seed = (preset.examples[0].prompt, preset.examples[0].seed) if preset.examples else ("a cat", 0)
-        return self._asked(prompt, seed, preset.student.steps, preset.teacher.steps)
+        return self.example_of(self.inputs.preset)
 
-    def student(
-        self, prompt: str, seed: float | None, student_steps: int, teacher_steps: int, made: str, desk: Desk
-    ) -> Iterator[tuple[Value, Value]]:
-        """Begin a comparison: its student."""
+    def example_of(self, preset: Preset) -> Comparison:
+        prompt, seed = (preset.examples[0].prompt, preset.examples[0].seed) if preset.examples else ("a cat", 0)
+        return Comparison(
+            preset=preset,
+            prompt=prompt,
+            seed=seed,
+            student_steps=preset.student.steps,
+            teacher_steps=preset.teacher.steps,
+        )
+
+    def student(self, *fields_and_desk: Any) -> Iterator[tuple[Value, Value]]:
+        """Begin a comparison: its student.  The arguments are those of `Fields`, then the desk."""
+        *fields, desk = fields_and_desk
         try:
-            asked = self._asked(prompt, seed, student_steps, teacher_steps, made)
+            asked = self.asked(Fields(*fields))
+            self._refuse_absent(asked.preset)
         except RequestError as problem:
             yield gr.skip(), error(str(problem))
         else:
             yield from self._begin(self._board(asked, self.inputs.sample), desk)
 
-    def opening(
-        self, prompt: str, seed: float, student_steps: int, teacher_steps: int, made: str, desk: Desk
-    ) -> Iterator[tuple[Value, Value]]:
+    def opening(self, *fields_and_desk: Any) -> Iterator[tuple[Value, Value]]:
         """The same when the page opens; the example is shown from its record."""
-        asked = self._asked(prompt, seed, student_steps, teacher_steps, made)
+        *fields, desk = fields_and_desk
+        asked = self.asked(Fields(*fields))
         is_example = asked == self.example
         sample = self._record if is_example else self.inputs.sample
         yield from self._begin(self._board(asked, sample, recorded=is_example), desk)
@@ -82,53 +107,66 @@ class Handlers:
             if board and board.claim(role):
                 yield from self._watch(board, role, desk)
 
-    def restore(self, request: gr.Request) -> tuple[str, int, int, int, gr.Dropdown, Value]:
-        """The fields from the page's address; what makes no sense there is said and replaced by the example."""
-        usual = self.example.link()
-        wanted = usual | {name: request.query_params[name] for name in usual if name in request.query_params}
+    def linked(self, query: Mapping[str, Any]) -> tuple[Comparison, Value]:
+        """What a link asks for, and nothing to note; what makes no sense there is noted and replaced by the example."""
         try:
-            seed, student, teacher = (int(wanted[name]) for name in ("seed", "student", "teacher"))
-            made = request.query_params.get("made", "")
-            asked, note = self._asked(wanted["prompt"], seed, student, teacher, made), hint("")
+            name = str(query.get("system", self.inputs.preset.name))
+            usual = self.example_of(self._system(name).preset).link()
+            wanted = usual | {key: str(value) for key, value in query.items()}
+            seed, student, teacher = (int(wanted[key]) for key in ("seed", "student", "teacher"))
+            extras = [float(wanted[key]) if key in wanted else None for key in ("guidance", "strength", "shift")]
+            asked = self.asked(Fields(name, wanted["prompt"], seed, student, teacher, *extras))
+            self._refuse_absent(asked.preset)
+            return asked, hint("")
         except (RequestError, ValueError) as problem:
-            asked, note = self.example, error(texts.BAD_LINK.format(problem=problem))
-        return asked.prompt, asked.seed, asked.student_steps, asked.teacher_steps, self.choice(asked.made), note
+            return self.example, error(texts.BAD_LINK.format(problem=problem))
 
-    def choice(self, made: str = "") -> gr.Dropdown:
-        """Which students there are to choose from; hidden while there is only one."""
-        others = self.inputs.students()
-        choices = [(texts.OWN_STUDENT, ""), *((preset.title, name) for name, preset in others.items())]
-        return gr.Dropdown(choices, value=made, visible=bool(others))
-
-    def _asked(
-        self, prompt: str, seed: float | None, student_steps: int, teacher_steps: int, made: str = ""
-    ) -> Comparison:
-        if seed is None or int(seed) != seed:
+    def asked(self, fields: Fields) -> Comparison:
+        """Raises `RequestError` if a field makes no sense."""
+        if fields.seed is None or int(fields.seed) != fields.seed:
             raise RequestError(texts.NO_SEED)
-        others = self.inputs.students() if made else {}
-        if made and made not in others:
-            raise RequestError(texts.NO_STUDENT.format(name=made[:60]))
+        preset = self._system(fields.system).preset
+
+        def changed(value: float | None, usual: float | None) -> float | None:
+            return None if usual is None or value is None or value == usual else float(value)
+
         return Comparison(
-            preset=others[made] if made else self.inputs.preset,
-            prompt=prompt or "",
-            seed=int(seed),
-            student_steps=student_steps,
-            teacher_steps=teacher_steps,
-            made=made,
+            preset=preset,
+            prompt=fields.prompt or "",
+            seed=int(fields.seed),
+            student_steps=fields.student_steps,
+            teacher_steps=fields.teacher_steps,
+            guidance=changed(fields.guidance, preset.teacher.guidance_scale),
+            strength=changed(fields.strength, 1.0),
+            flow_shift=changed(fields.flow_shift, preset.student.flow_shift),
         )
 
+    def _system(self, name: str) -> System:
+        system = self.inputs.systems.get(name)
+        if system is None:
+            raise RequestError(texts.NO_SUCH_SYSTEM.format(name=str(name)[:60]))
+        return system
+
+    def _refuse_absent(self, preset: Preset) -> None:
+        if reasons := self.inputs.why_not(preset.name):
+            raise RequestError(texts.CANNOT_RUN.format(title=preset.title, reasons="; ".join(reasons)))
+
     def _board(self, asked: Comparison, sample: Sampler, *, recorded: bool = False) -> Board:
-        waiting = texts.WAITING if self.inputs.is_ready() else texts.LOADING
-        return Board(asked, sample, keep, waiting=waiting, recorded=recorded)
+        name = asked.preset.name
+        is_loaded = name in self.loaded or (asked.preset is self.inputs.preset and self.inputs.is_ready())
+        waiting = texts.WAITING if is_loaded else texts.LOADING
+        return Board(asked, sample, partial(keep, fps=asked.preset.fps), waiting=waiting, recorded=recorded)
 
     def _begin(self, board: Board, desk: Desk) -> Iterator[tuple[Value, Value]]:
         desk.begin(board)
-        strangers = self.inputs.unknown_words(board.asked.prompt)
+        strangers = self._system(board.asked.preset.name).unknown_words(board.asked.prompt)
         words = ", ".join(f"“{word}”" for word in strangers[:5]) + (" …" if len(strangers) > 5 else "")
         yield board.value(), hint(texts.UNKNOWN_WORDS.format(words=words) if strangers else "")
         if board.claim(Role.STUDENT):
             for value in self._watch(board, Role.STUDENT, desk):
                 yield value, gr.skip()
+        if Role.STUDENT in board.samples:
+            self.loaded.add(board.asked.preset.name)
 
     @staticmethod
     def _watch(board: Board, role: Role, desk: Desk) -> Iterator[Value]:
@@ -147,7 +185,9 @@ class Handlers:
             yield event
 
 
-def keep(pixels: np.ndarray, name: str) -> Value:
-    """A lossless file in Gradio's cache; Gradio's own components would re-encode the pixels."""
-    path = processing_utils.save_bytes_to_cache(encode_png(pixels), name, utils.get_upload_folder())
+def keep(pixels: np.ndarray, name: str, *, fps: int = 8) -> Value:
+    """A lossless picture [H, W, 3], or a clip [F, H, W, 3], in Gradio's cache; its components would re-encode them."""
+    is_clip = pixels.ndim == 4
+    content, name = (encode_mp4(pixels, fps=fps), f"{name}.mp4") if is_clip else (encode_png(pixels), f"{name}.png")
+    path = processing_utils.save_bytes_to_cache(content, name, utils.get_upload_folder())
     return FileData(path=path, orig_name=name).model_dump()

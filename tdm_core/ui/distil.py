@@ -46,7 +46,7 @@ class Lesson:
         match event["kind"]:
             case "waiting":
                 ahead = rest["ahead"]
-                value["message"] = texts.AHEAD_ONE if ahead == 1 else texts.AHEAD.format(ahead=ahead)
+                value["message"] = texts.LIVE_AHEAD_ONE if ahead == 1 else texts.LIVE_AHEAD.format(ahead=ahead)
             case "loading":
                 value |= {"state": "loading", "message": texts.LIVE_LOADING}
             case "begin":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import gradio as gr
@@ -12,10 +11,14 @@ from tdm_core.ui.about import about_tab
 from tdm_core.ui.api import results_endpoint
 from tdm_core.ui.benchmarks import benchmarks_tab
 from tdm_core.ui.compare import compare_tab
+from tdm_core.ui.desk import Desk, Handlers
 from tdm_core.ui.distil import distil_tab
 from tdm_core.ui.inputs import PageInputs
+from tdm_core.ui.race import race_tab
 from tdm_core.ui.results import results_tab
+from tdm_core.ui.steps import steps_tab
 from tdm_core.ui.study import blind_study
+from tdm_core.ui.systems import systems_tab
 
 _HEADER = '<header class="tdm-header"><h1>{title}</h1><p>{tagline}</p></header>'
 
@@ -24,10 +27,16 @@ def build(inputs: PageInputs) -> gr.Blocks:
     """All tabs; launch it with `launch_options` and the routes of ``routes.py``."""
     with gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         tagline = texts.TAGLINE.format(student=inputs.preset.student.steps, teacher=inputs.preset.teacher.steps)
+        handlers, desk = Handlers(inputs), gr.State(Desk())
         gr.HTML(_HEADER.format(title=texts.TITLE, tagline=tagline), js_on_load=None)
         with gr.Tabs(elem_id="tdm-tabs") as tabs:
             with gr.Tab(texts.TAB_COMPARE, id="compare"):
-                compare = compare_tab(inputs)
+                compare = compare_tab(inputs, handlers, desk)
+            with gr.Tab(texts.TAB_RACE, id="race"):
+                race_tab(inputs, handlers, desk)
+            if inputs.trajectory:
+                with gr.Tab(texts.TAB_STEPS, id="steps"):
+                    steps_tab(inputs.trajectory, handlers, desk)
             if inputs.learn:
                 with gr.Tab(texts.TAB_DISTIL, id="distil"):
                     lesson = distil_tab(inputs.learn)
@@ -37,22 +46,18 @@ def build(inputs: PageInputs) -> gr.Blocks:
                 refresh = results_tab(inputs.results, opened=results)
             with gr.Tab(texts.TAB_BENCHMARKS, id="benchmarks") as benchmarks:
                 benchmarks_tab(inputs.reports, inputs.bars, opened=benchmarks)
+            with gr.Tab(texts.TAB_SYSTEMS, id="systems") as systems:
+                cards = systems_tab(inputs, opened=systems)
             with gr.Tab(texts.TAB_ABOUT, id="about"):
                 about_tab(inputs.preset)
         private = {"api_visibility": "private", "show_progress": "hidden"}
         study.ended(lambda: gr.Tabs(selected="results"), None, tabs, queue=False, **private).then(**refresh)
         gr.api(results_endpoint(inputs.results), api_name="results", queue=False)
-        compare.open_page(page)
+        to_compare = {"fn": lambda: gr.Tabs(selected="compare"), "outputs": tabs, "queue": False, **private}
+        compare.take_system(cards.select).then(**to_compare)
         if inputs.learn:
-            see = lesson.compare(
-                lambda board: (gr.Tabs(selected="compare"), compare.choice(board["preset"] or "")),
-                lesson,
-                [tabs, compare.made],
-                queue=False,
-                **private,
-            )
-            # Only then: a run that began in the same breath would still read the choice before.
-            see.then(time.time, None, compare.go, queue=False, **private)
+            compare.take_system(lesson.compare).then(**to_compare)
+        compare.open_page(page)
     return page
 
 

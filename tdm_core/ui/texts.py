@@ -5,6 +5,7 @@ TAGLINE = "One prompt, one seed, one noise: {student} steps beside {teacher}."
 
 TAB_COMPARE, TAB_STUDY, TAB_RESULTS, TAB_ABOUT = "Compare", "Blind study", "Results", "About"
 TAB_DISTIL = "Distil"
+TAB_RACE, TAB_STEPS, TAB_SYSTEMS = "Race", "Steps", "Systems"
 
 PROMPT = "Prompt"
 PROMPT_PLACEHOLDER = "a cat left of a dog"
@@ -15,12 +16,7 @@ DICE = "🎲"
 STUDENT_STEPS = "Student steps"
 TEACHER_STEPS = "Teacher steps"
 TRAINED_STEPS = "✓ trained; the others it never practised"
-EVALUATIONS = "{nfe} network evaluations"
-
-WHICH_STUDENT = "Student"
-OWN_STUDENT = "as shipped"
-OTHER_STUDENT = "The student was {title}."
-NO_STUDENT = "There is no student {name!r} any more; here is the one that came with the page."
+EVALUATIONS = "{nfe} evaluations"
 
 TEACHER, STUDENT = "Teacher", "Student"
 TEACHER_FEW = "Teacher, {steps} steps"
@@ -36,11 +32,24 @@ BAD_LINK = "The link makes no sense, so here is an example. {problem}"
 NO_SEED = "The seed must be a whole number: type one, or roll the dice."
 STOPPED = "Stopped."
 WAITING, LOADING = "waiting", "loading the model"
+AHEAD = "waiting, {n} ahead"
+PAIR_CLIP = "The pair beside each other (clip)"
+
+SYSTEM = "System"
+SYSTEM_NOT_HERE, SYSTEM_VIDEO = "not here yet", "video"
+CANNOT_RUN = "{title} cannot run here yet: {reasons}."
+NO_SUCH_SYSTEM = "There is no system {name!r} here."
+SURPRISE_ME = "Surprise me"
+FINE_TUNING = "Fine tuning"
+GUIDANCE, GUIDANCE_HINT = "Teacher's guidance", "1 is none; a guided step costs two evaluations"
+STRENGTH, STRENGTH_HINT = "Student's strength", "of its LoRA: 0 is the base alone, 1 as published"
+FLOW_SHIFT, FLOW_SHIFT_HINT = "Flow shift", "how far the steps move towards noise"
+WORDS = "The words that this small model knows"
 SURPRISE = "The server met an error of its own; its log says more. Try once more."
 
 LIVE_LOADING = "Loading the teacher; the first pictures come in a few seconds."
-AHEAD_ONE = "Somebody else’s student is learning. You are next."
-AHEAD = "{ahead} runs are before yours. Yours begins by itself when its turn comes."
+LIVE_AHEAD_ONE = "Somebody else’s student is learning. You are next."
+LIVE_AHEAD = "{ahead} runs are before yours. Yours begins by itself when its turn comes."
 LIVE_FULL = "Too many visitors are waiting for a run of their own. Try again in a few minutes."
 LIVE_GAVE_WAY = "The paused run has ended, because somebody else was waiting for a turn."
 
@@ -64,3 +73,29 @@ PAIR_TITLES = {
     "Teacher better": "Where the teacher is right and the student is not",
     "Most different": "Where the two differ most",
 }
+
+RACE_LEAD = "One teacher sample, and all that the student makes in the same time."
+RACE_ONE_BY_ONE = "They run one after the other, never at once: on a shared device both clocks would lie."
+RACE_START, RACE_STOP = "Start the race", "Stop"
+RACE_RESULT = "{n} {things} in the time of one"
+RACE_THINGS = {"image": "pictures", "video": "clips"}
+RACE_RATIOS = {
+    "nfe": "network evaluations",
+    "denoiser": "time in the network alone",
+    "end_to_end": "time from text to pixels",
+}
+RACE_RECORDED = "As measured just now, batch 1, on {machine}."
+
+STEPS_LEAD = (
+    "What the network takes the finished picture to be at each step of the student, and at the teacher's step nearest "
+    "in time."
+)
+STEPS_START = "Look inside the steps"
+STEPS_FINISHED = "finished"
+STEPS_NOTE = "Both start from the same noise. Of a clip the first frame is shown."
+STEPS_AT = "noise {time:.2f}"
+
+SYSTEMS_LEAD = "What this page can compare, what each needs, and why some cannot run here yet."
+SYSTEM_FACTS = {"size": "Size", "steps": "Steps", "licence": "Licence", "download": "Download", "memory": "Memory"}
+SYSTEM_RUNS, SYSTEM_CHOOSE = "runs here", "Compare with it"
+SYSTEM_GATED = "gated"

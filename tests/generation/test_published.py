@@ -208,3 +208,21 @@ def test_other_systems_leave_memory_when_one_needs_their_room(system, monkeypatc
     assert (run("one"), run("two"), run("one")) == ({"one"}, {"two"}, {"one"})
     monkeypatch.setattr("tdm_core.generation.engine.free_gb", lambda _: 100.0)
     assert run("two") == {"one", "two"}
+
+
+@pytest.mark.parametrize("system", ["tdm-sd3", "tdm-cogvideox-2b", "sdxl", "pixart-512", "lcm-sd15"], indirect=True)
+def test_the_student_s_last_clean_prediction_is_its_picture(system, monkeypatch):
+    _, preset, _, _ = system
+    engine = Engine({preset.name: preset}, device="cpu", threads=1)
+    module, decoded = family(preset.family), []
+    decode = module.decode
+    monkeypatch.setattr(module, "decode", lambda pipeline, found: decoded.append(found) or decode(pipeline, found))
+    request = SampleRequest(preset=preset.name, role=Role.STUDENT, prompt=PROMPT, seed=SEED)
+    *steps, sample = engine.trajectory(request)
+    last, final = decoded[-2:]
+    if preset.media == "video":
+        final = final[:, :1]  # its preview is the first frame, whose normalisation differs without the others
+    assert_close(last, final, atol=1e-3, rtol=1e-3)
+    times = [step.time for step in steps if step.step]
+    assert times == sorted(times, reverse=True)
+    assert len(times) == sample.steps

@@ -109,3 +109,27 @@ def test_errors_of_the_job_reach_the_watcher():
 
     with pytest.raises(KeyError):
         Device().run(broken, urgent=True)
+
+
+def test_who_waits_is_told_how_many_go_first_whenever_that_changes():
+    device = Device()
+    release, started = threading.Event(), threading.Event()
+
+    def hold(emit):
+        started.set()
+        release.wait(10)
+
+    first = threading.Thread(target=lambda: device.run(hold, urgent=False))
+    first.start()
+    started.wait(10)
+    told = device.stream(lambda emit: "done", urgent=False, while_waiting=lambda ahead: ahead)
+    assert next(told) == 1
+    urgent = threading.Thread(target=lambda: device.run(lambda emit: None, urgent=True))
+    urgent.start()
+    assert next(told) == 2
+    release.set()
+    rest = list(told)
+    assert rest[-1] == "done"
+    assert rest[:-1] in ([1], [])  # the urgent one may begin and end between two looks
+    first.join()
+    urgent.join()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from tdm_core.generation.media import encode_png
 from tdm_core.generation.packed import pack_pair, spoil
 from tdm_core.generation.sample import Progress, Role, Sample, SampleRequest
 
+CLIP_PRESETS = ("clips",)
 HUES = {Role.TEACHER: (70, 120, 200), Role.TEACHER_FEW: (220, 150, 60), Role.STUDENT: (130, 80, 220)}
 
 
@@ -26,6 +27,25 @@ def gradient(role: Role, seed: int, size: int = 128) -> np.ndarray:
     pixels = base + 60 * np.sin((y + x * (seed % 7)) * 12)[..., None] * [0.3, 1, 0.5]
     pixels[::8, ::8] = 255
     return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+def moving_gradient(role: Role, seed: int, frames: int = 9, size: int = 64) -> np.ndarray:
+    """A clip that moves sideways.  uint8 [frames, size, size, 3]."""
+    still = gradient(role, seed, size)
+    return np.stack([np.roll(still, 3 * frame, axis=1) for frame in range(frames)])
+
+
+def fake_trajectory(request: SampleRequest, moments: Sequence[float]) -> Iterator[Progress | Sample]:
+    """The student sees its picture at once; the teacher's grows out of grey."""
+    *_, sample = FakeSampler(seconds_per_step=0)(request)
+    steps, still = sample.steps, sample.media[0] if sample.kind == "video" else sample.media
+    for step in range(1, steps + 1):
+        time = 1 - (step - 1) / steps
+        share = 1 if request.role is Role.STUDENT else step / steps
+        guess = (share * still + (1 - share) * 128).astype(np.uint8)
+        wanted = not moments or any(abs(time - moment) <= 0.5 / steps for moment in moments)
+        yield Progress(step=step, steps=steps, elapsed_seconds=0.1, preview=guess if wanted else None, time=time)
+    yield sample
 
 
 @dataclass
@@ -41,14 +61,17 @@ class FakeSampler:
     def __call__(self, request: SampleRequest) -> Iterator[Progress | Sample]:
         self.requests.append(request)
         steps = request.steps or (4 if request.role is not Role.TEACHER else 28)
-        pixels = gradient(Role.TEACHER if self.same else request.role, request.seed)
+        role = Role.TEACHER if self.same else request.role
+        is_clip = request.preset in CLIP_PRESETS
+        pixels = moving_gradient(role, request.seed) if is_clip else gradient(role, request.seed)
+        still = pixels[0] if is_clip else pixels
         started = time.perf_counter()
         try:
             for step in range(1, steps + 1):
                 time.sleep(self.seconds_per_step)
                 if request.role in self.fail and step == steps // 2:
                     raise self.fail[request.role]
-                preview = (pixels // 2 + 64)[::4, ::4] if request.role is Role.TEACHER and step % 7 == 0 else None
+                preview = (still // 2 + 64)[::4, ::4] if request.role is Role.TEACHER and step % 7 == 0 else None
                 yield Progress(step=step, steps=steps, elapsed_seconds=time.perf_counter() - started, preview=preview)
         except GeneratorExit:
             self.closed += 1
@@ -56,7 +79,7 @@ class FakeSampler:
         guided = request.role is not Role.STUDENT
         yield Sample(
             media=pixels,
-            kind="image",
+            kind="video" if is_clip else "image",
             steps=steps,
             nfe=steps * (2 if guided else 1),
             guidance_scale=3.0 if guided else 1.0,

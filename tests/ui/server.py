@@ -19,18 +19,20 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tdm_core.errors import LoadError
-from tdm_core.generation.presets import load_presets
+from tdm_core.generation.presets import Example, Preset, load_presets
 from tdm_core.generation.sample import Role, SampleRequest
 from tdm_core.scenes import grammar
 from tdm_core.study import MemoryStore, StudyRules, StudyService, Trial
 from tdm_core.study.rules import DEMO
 from tdm_core.toml_config import from_mapping
-from tdm_core.ui.inputs import PageInputs
+from tdm_core.ui.inputs import PageInputs, System
 from tdm_core.ui.page import build, launch_options
 from tdm_core.ui.routes import routes
-from tests.ui.fakes import FakeBank, FakeLearn, FakeSampler
+from tests.ui.fakes import FakeBank, FakeLearn, FakeSampler, fake_trajectory
 
 CONTROL = "/gradio_api/test"
+MINI = load_presets()["mini-sd3"]
+CLIP_SUGGESTIONS = ["a fox moving up"]
 SUGGESTIONS = ["two pandas", "a cat and a dog", "three foxes on a mint canvas"]
 RULES = json.loads(replace(DEMO, needed=2, target=3, min_view_ms=300).to_json())
 PACES = {"slow": 0.4, "steady": 0.05}  # a word of the prompt -> seconds per step
@@ -73,10 +75,17 @@ class Fakes:
             self.closed += sampler.closed
 
 
+def clips(preset: Preset) -> Preset:
+    """A system of clips, made of another's preset."""
+    examples = (Example(prompt="a cat moving left", seed=3),)
+    return replace(
+        preset, name="clips", title="Clips", media="video", frames=9, fps=8, width=64, height=64, examples=examples
+    )
+
+
 def main(port: int) -> None:
     fakes = Fakes()
-    preset = load_presets()["mini-sd3"]
-    learn = FakeLearn(Path(tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"])), preset)
+    learn = FakeLearn(Path(tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"])), MINI)
 
     async def control(request: Request) -> Response:
         wanted = await request.json()
@@ -93,7 +102,7 @@ def main(port: int) -> None:
 
     page = build(
         PageInputs(
-            preset=preset,
+            preset=MINI,
             sample=fakes.sample,
             suggest=lambda: SUGGESTIONS,
             unknown_words=grammar.unknown_words,
@@ -101,6 +110,14 @@ def main(port: int) -> None:
             results=lambda: fakes.results(),
             learn=learn,
             students=lambda: dict(reversed(learn.made.items())),
+            vocabulary={"things": ["cat", "dog"]},
+            others=[
+                System(preset=clips(MINI), suggest=lambda: CLIP_SUGGESTIONS),
+                System(preset=replace(MINI, name="absent", title="Somewhere else"), suggest=lambda: ["a cat"]),
+            ],
+            why_not=lambda name: ["needs 80 GB on the GPU; 0 are free: buy one"] if name == "absent" else [],
+            trajectory=fake_trajectory,
+            machine="a fake of a machine",
         )
     )
     ours = [Route(CONTROL, control, methods=["POST"]), Route(f"{CONTROL}/close", close, methods=["POST"])]

@@ -45,7 +45,7 @@ def test_a_finished_board_has_pictures_clocks_and_the_speed_up_as_measured():
     assert items["student"]["seconds"] == pytest.approx(0.12)
     assert items["student"]["badge"] == "14.0× faster"
     assert items["teacher"]["badge"] == ""
-    assert [name for name, _ in kept] == ["student.png", "teacher_few.png", "teacher.png"]
+    assert [name for name, _ in kept] == ["student", "teacher_few", "teacher"]
     assert "same noise" in board.value()["foot"]
 
 

@@ -59,7 +59,7 @@ def test_a_run_that_breaks_off_says_why(event, message):
 
 
 def test_who_waits_is_told_how_many_are_before():
-    assert taken({"kind": "waiting", "ahead": 1})["message"] == texts.AHEAD_ONE
+    assert taken({"kind": "waiting", "ahead": 1})["message"] == texts.LIVE_AHEAD_ONE
     assert "3 runs" in taken({"kind": "waiting", "ahead": 3})["message"]
 
 
@@ -77,13 +77,13 @@ def test_a_student_learns_and_is_then_chosen_in_compare_and_downloaded(page):
     assert download.value.suggested_filename == "pytorch_lora_weights.safetensors"
     assert download.value.path().read_bytes() == b"a LoRA"
     click(page, "compare")
-    page.wait_for_function("new URLSearchParams(location.search).get('made')?.startsWith('mini-sd3-live-')")
+    page.wait_for_function("new URLSearchParams(location.search).get('system')?.startsWith('mini-sd3-live-')")
     page.locator(".tdm-card[data-id=teacher][data-state=ready]").wait_for()
-    assert "made live" in page.locator("#tdm-compare .tdm-foot").text_content()
+    assert "made live" in page.locator("#tdm-system input").input_value()
 
 
 def test_a_link_to_a_student_that_is_gone_shows_the_example_and_says_so(studio, open_page):
-    page = open_page(f"{studio.url}?prompt=a+cat&made=mini-sd3-live-99")
+    page = open_page(f"{studio.url}?prompt=a+cat&system=mini-sd3-live-99")
     page.locator("#tdm-note .tdm-error", has_text="mini-sd3-live-99").wait_for()
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+import time
 
-STATES = """() => Object.fromEntries([...document.querySelectorAll(".tdm-card")]
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+STATES = """() => Object.fromEntries([...document.querySelectorAll("#tdm-compare .tdm-card")]
   .map((card) => [card.dataset.id, card.dataset.state]))"""
 ALL_READY = f"() => {{ const s = Object.values(({STATES})()); return s.length === 3 && s.every((x) => x === 'ready') }}"
 
@@ -118,14 +121,175 @@ def test_suggestions_and_dice_run_at_once(studio, page):
 def test_more_teacher_steps_cost_more_evaluations(page):
     page.locator("#tdm-teacher-steps input[type=number]").fill("50")
     page.keyboard.press("Tab")
-    page.locator("#tdm-teacher-steps", has_text="100 network evaluations").wait_for()
+    page.locator("#tdm-teacher-steps", has_text="100 evaluations").wait_for()
+
+
+def test_another_system_brings_its_own_example_and_clips_play_together(page):
+    page.locator("#tdm-system input").click()
+    page.get_by_role("option", name="Clips · video").click()
+    page.wait_for_function("location.search.includes('system=clips')")
+    page.wait_for_function(ALL_READY)
+    assert page.locator("#tdm-prompt textarea").input_value() == "a cat moving left"
+    page.wait_for_function("document.querySelector('#tdm-compare .tdm-viewer').dataset.playing === 'true'")
+    assert page.locator("#tdm-compare .tdm-frame").text_content().endswith("/ 9")
+    page.locator("#tdm-compare .tdm-stage").focus()
+    page.keyboard.press("d")
+    names = [link.get_attribute("download") for link in page.locator("#tdm-compare .tdm-sheet a").all()]
+    assert names == ["teacher.mp4", "teacher_few.mp4", "student.mp4", "pair.mp4", "settings.json"]
+
+
+def test_a_system_that_cannot_run_here_says_why(page):
+    page.locator("#tdm-system input").click()
+    page.get_by_role("option", name="Somewhere else · not here yet").click()
+    page.locator("#tdm-note .tdm-error", has_text="needs 80 GB on the GPU").wait_for()
+    assert set(page.evaluate(STATES).values()) == {"ready"}
+
+
+def test_surprise_runs_at_once_and_a_known_word_joins_the_prompt(page):
+    page.get_by_role("button", name="Surprise me").click()
+    page.wait_for_function("location.search.includes('prompt=')")
+    page.wait_for_function(ALL_READY)
+    assert page.locator("#tdm-prompt textarea").input_value() in (
+        "two pandas",
+        "a cat and a dog",
+        "three foxes on a mint canvas",
+    )
+    page.locator("#tdm-prompt textarea").fill("one")
+    page.locator(".tdm-words summary").click()
+    page.locator(".tdm-words").get_by_role("button", name="dog").click()
+    page.wait_for_function("document.querySelector('#tdm-prompt textarea').value === 'one dog'")
+
+
+def test_guidance_and_strength_are_asked_for_and_kept_in_the_link(studio, page, open_page):
+    page.locator("#tdm-fine > button").click()
+    page.locator("#tdm-guidance input[type=number]").fill("1")
+    page.locator("#tdm-strength input[type=number]").fill("0.5")
+    page.locator("#tdm-teacher-steps", has_text="28 evaluations").wait_for()
+    generate(page, "two owls")
+    page.wait_for_function("location.search.includes('guidance=1') && location.search.includes('strength=0.5')")
+    page.wait_for_function(ALL_READY)
+    again = open_page(page.url)
+    again.wait_for_function(ALL_READY)
+    again.locator("#tdm-fine > button").click()
+    assert again.locator("#tdm-strength input[type=number]").input_value() == "0.5"
+
+
+def test_this_browser_s_pairs_come_back_without_a_run_at_the_same_zoom(studio, page):
+    for prompt in ("two owls", "a fox"):
+        generate(page, prompt)
+        page.wait_for_function("(text) => new URLSearchParams(location.search).get('prompt') === text", arg=prompt)
+        page.wait_for_function(ALL_READY)
+    page.locator(".tdm-strip button", has_text="a fox").wait_for()
+    page.locator("#tdm-compare .tdm-stage").focus()
+    page.keyboard.press("+")
+    before = studio.control()["seeds"]
+    page.locator(".tdm-strip button", has_text="two owls").click()
+    page.wait_for_function("new URLSearchParams(location.search).get('prompt') === 'two owls'")
+    page.wait_for_function("document.querySelector('#tdm-prompt textarea').value === 'two owls'")
+    assert page.locator("#tdm-compare .tdm-zoom").text_content() == "150 %"
+    assert studio.control()["seeds"] == before
+    later = page.context.new_page()
+    later.goto(studio.url)
+    later.locator(".tdm-strip button").nth(1).wait_for()
+    later.get_by_role("button", name="Forget them").click()
+    assert not later.locator(".tdm-history").is_visible()
+
+
+def test_a_server_that_is_gone_is_told_and_the_pictures_stay(studio, browser):
+    page = browser.new_page()  # not by `open_page`, to which errors of the network are findings
+    page.goto(studio.url)
+    page.wait_for_function(ALL_READY)
+    generate(page, "a slow fox")
+    reach(page, "student", "ready")
+    reach(page, "teacher", "running")
+    page.context.set_offline(True)
+    page.locator(".tdm-offline").wait_for()
+    reach(page, "teacher", "failed")
+    assert page.evaluate(STATES)["student"] == "ready"
+    page.context.set_offline(False)
+    page.locator(".tdm-offline").wait_for(state="hidden")
+    page.close()
+
+
+def test_the_race_fills_a_grid_and_shows_three_ratios(page):
+    page.get_by_role("tab", name="Race").click()
+    page.get_by_role("button", name="Start the race").click()
+    page.locator(".tdm-race[data-phase=done]").wait_for()
+    assert page.locator(".tdm-tiles figure").count() == 14
+    assert page.locator(".tdm-outcome h3").text_content() == "14 pictures in the time of one"
+    assert [ratio.text_content() for ratio in page.locator(".tdm-outcome dd").all()] == ["14.0×"] * 3
+    page.get_by_role("button", name="as recorded").click()
+    page.wait_for_function(
+        "[...document.querySelectorAll('.tdm-tiles figure')].some((f) => f.style.visibility === 'hidden')"
+    )
+    page.wait_for_function(
+        "[...document.querySelectorAll('.tdm-tiles figure')].every((f) => f.style.visibility === '')"
+    )
+
+
+def test_a_race_can_be_stopped_and_frees_the_device(studio, page):
+    generate(page, "a slow fox")
+    reach(page, "teacher", "running")
+    page.locator(".tdm-layer[data-id=teacher] .tdm-stop").click()
+    reach(page, "teacher", "failed")
+    closed = studio.control()["closed"]
+    page.get_by_role("tab", name="Race").click()
+    page.get_by_role("button", name="Start the race").click()
+    page.locator("[data-lane=teacher] .tdm-lanecount", has_text="step").wait_for()
+    page.locator(".tdm-race").get_by_role("button", name="Stop").click()
+    page.locator(".tdm-race").get_by_role("button", name="Start the race").wait_for()
+    deadline = time.monotonic() + 20
+    while studio.control()["closed"] == closed and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert studio.control()["closed"] == closed + 1
+
+
+def test_the_steps_are_frames_of_the_viewer_and_columns_of_a_film(page):
+    page.get_by_role("tab", name="Steps").click()
+    page.get_by_role("button", name="Look inside the steps").click()
+    page.locator(".tdm-column").nth(4).wait_for()
+    assert page.locator(".tdm-column").count() == 5
+    page.locator(".tdm-column").nth(2).click()
+    page.locator("#tdm-steps .tdm-frame", has_text="noise 0.50").wait_for()
+    assert "f=2" not in page.url  # the address belongs to Compare
+
+
+def test_a_system_is_chosen_from_its_card(page):
+    page.get_by_role("tab", name="Systems").click()
+    page.locator(".tdm-system", has_text="Somewhere else").get_by_text("needs 80 GB").wait_for()
+    page.locator(".tdm-system", has_text="Clips").get_by_role("button", name="Compare with it").click()
+    page.wait_for_function("location.search.includes('system=clips')")
+    page.wait_for_function(ALL_READY)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 768, 390])
+def test_axe_finds_nothing_in_our_components(studio, open_page, scheme, width):
+    page = open_page(f"{studio.url}?system=clips", width=width, height=860, color_scheme=scheme)
+    page.wait_for_function(ALL_READY)
+    page.locator("#tdm-compare .tdm-stage").focus()
+    page.keyboard.press("l")
+    found = {}
+    for tab, ready in (
+        ("Compare", ".tdm-viewer"),
+        ("Race", ".tdm-race"),
+        ("Steps", ".tdm-steps"),
+        ("Systems", ".tdm-system"),
+    ):
+        if page.get_by_role("tab", name=tab).count():
+            page.get_by_role("tab", name=tab).click()
+            page.locator(ready).first.wait_for()
+            answer = Axe().run(page, context="#tdm-tabs", options={"resultTypes": ["violations"]}).response
+            serious = [each for each in answer["violations"] if each["impact"] in ("serious", "critical")]
+            found[tab] = [(each["id"], node["html"][:120]) for each in serious for node in each["nodes"]]
+    assert {tab: nodes for tab, nodes in found.items() if nodes} == {}
 
 
 @pytest.mark.parametrize(("width", "height", "scheme"), [(1280, 860, "light"), (390, 844, "dark")])
 def test_no_tab_is_wider_than_its_window(studio, open_page, width, height, scheme):
     page = open_page(studio.url, width=width, height=height, color_scheme=scheme)
     page.wait_for_function(ALL_READY)
-    for tab in ("Compare", "Distil", "Blind study", "Results", "Benchmarks", "About"):
+    for tab in ("Compare", "Race", "Steps", "Distil", "Blind study", "Results", "Benchmarks", "Systems", "About"):
         page.evaluate(
             "(name) => [...document.querySelectorAll('[role=tab]')].find((t) => t.innerText === name)?.click()", tab
         )

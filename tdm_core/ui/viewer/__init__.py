@@ -17,7 +17,8 @@ import gradio as gr
 HERE = Path(__file__).parent
 TEMPLATE = (HERE / "viewer.html").read_text(encoding="utf-8")
 STYLE = (HERE / "viewer.css").read_text(encoding="utf-8")
-SCRIPT = (HERE / "viewer.js").read_text(encoding="utf-8").replace("\nexport ", "\n")
+PARTS = ("media.js", "difference.js", "clock.js", "loupe.js", "viewer.js")
+SCRIPT = "\n".join((HERE / part).read_text(encoding="utf-8") for part in PARTS).replace("\nexport ", "\n")
 
 _FEED = """
 const listeners = [];
@@ -35,6 +36,11 @@ def compare_viewer(**options: Any) -> gr.HTML:
     Its event ``stop`` says that the visitor wants the run to end.
     """
     return static_html(TEMPLATE, STYLE, SCRIPT + _FEED, **options)
+
+
+def script(name: str) -> str:
+    """One of the viewer's scripts alone, for a component that needs no more of it."""
+    return (HERE / name).read_text(encoding="utf-8").replace("\nexport ", "\n")
 
 
 def static_html(template: str, style: str, script: str, **options: Any) -> gr.HTML:
