@@ -384,8 +384,14 @@ export function mount(root, source) {
   let announced = "";
   function announce() {
     const news = items().filter((item) => item.state === "ready" && item.seconds != null)
-      .map((item) => `${item.label}: ready after ${seconds(item.seconds)}.`).join(" ");
-    if (news !== announced) $(".tdm-status").textContent = announced = news;
+      .map((item) => `${item.label}: ready after ${seconds(item.seconds)}.`);
+    if (news.join() === announced) return;
+    announced = news.join();
+    $(".tdm-status").replaceChildren(...news.map((text) => { // a sentence each, as they are translated
+      const sentence = document.createElement("span");
+      sentence.textContent = `${text} `;
+      return sentence;
+    }));
   }
 
   function isNew(name, content) {
