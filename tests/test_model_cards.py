@@ -13,13 +13,18 @@ from tdm_core.generation.presets import SHIPPED, load_presets
 from tdm_core.generation.sample import Role, SampleRequest, finish
 
 ROOT = Path(__file__).parents[1]
-CARDS = {Role.TEACHER: "mini-sd3", Role.STUDENT: "mini-sd3-tdm"}
+CARDS = {
+    "mini-sd3": ("mini-sd3", Role.TEACHER),
+    "mini-sd3-tdm": ("mini-sd3", Role.STUDENT),
+    "mini-pixart": ("mini-pixart", Role.TEACHER),
+    "mini-pixart-tdm": ("mini-pixart", Role.STUDENT),
+}
 WITHOUT_OURS = "import sys; sys.modules.update(tdm_core=None, train=None)\n"  # importing either would raise
 
 
-@pytest.mark.parametrize("role", CARDS)
-def test_a_cards_example_draws_the_engines_picture(role, tmp_path):
-    card = (ROOT / "assets" / "models" / CARDS[role] / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", CARDS)
+def test_a_cards_example_draws_the_engines_picture(name, tmp_path):
+    card = (ROOT / "assets" / "models" / name / "README.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     (prompt,) = re.findall(r'^    "(.*)",$', example, re.MULTILINE)
     (seed,) = re.findall(r"manual_seed\((\d+)\)", example)
@@ -28,6 +33,7 @@ def test_a_cards_example_draws_the_engines_picture(role, tmp_path):
     theirs = np.load(tmp_path / "picture.npy").astype(int)
 
     engine = Engine(load_presets([SHIPPED]), device="cpu", threads=1)
-    ours = finish(engine.sample(SampleRequest(preset="mini-sd3", role=role, prompt=prompt, seed=int(seed))))
+    preset, role = CARDS[name]
+    ours = finish(engine.sample(SampleRequest(preset=preset, role=role, prompt=prompt, seed=int(seed))))
     off = np.abs(ours.media.astype(int) - theirs)
     assert off.max() <= 2 and off.mean() < 0.01  # rounding to 8 bits; a wrong grid or strength differs by 50 and more

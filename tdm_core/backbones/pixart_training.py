@@ -54,7 +54,10 @@ class Training(StockTraining):
         return save_peft_folder(folder, self.roles.config.to_dict(), state, metadata)
 
     def card_loading(self, lora: str) -> str:
-        return f'pipe.transformer = PeftModel.from_pretrained(pipe.transformer, "{lora}")  # from peft import PeftModel'
+        return (
+            "from peft import PeftModel  # diffusers has no LoRA loader for PixArt\n\n"
+            f'pipe.transformer = PeftModel.from_pretrained(pipe.transformer, "{lora}")  # strength 1.0'
+        )
 
     def card_arguments(self) -> str:
         return f"""
