@@ -85,11 +85,12 @@ class Wiring:
 
     def build_bank(self, study_id: str, service: StudyService, sample: Sampler) -> Iterator[BankProgress]:
         """Make the pairs that the study still lacks; see `tdm_core.generation.bank.build_bank`."""
-        rules = service.rules
+        rules, preset = service.rules, self.study_preset(service.rules.preset)
         categories = {prompt: category for category, prompts in rules.prompts.items() for prompt in prompts}
         return build_bank(
             self.bank_folder(study_id),
-            preset=self.study_preset(rules.preset).name,
+            preset=preset.name,
+            fps=preset.fps,
             prompts=list(categories) or read_prompts(STUDY_PROMPTS),
             categories=categories,
             sample=sample,

@@ -111,10 +111,12 @@ class StudyService:
                 prompt=trial.prompt,
                 number=len(answered) + 1,
                 total=len(self._plan(records, rater_id)) - (len(unanswered) - len(live)),
-                min_view_ms=self.rules.min_view_ms,
+                min_view_ms=self._least_view_ms(pair),
                 width=pair.width,
                 height=pair.height,
                 kind=pair.kind,
+                frames=pair.frames,
+                fps=pair.fps,
                 practice=trial.purpose is Purpose.PRACTICE,
                 question=self.rules.question,
                 criteria=self.rules.criteria,
@@ -170,6 +172,7 @@ class StudyService:
         if not answers.keys() <= set(self.rules.criteria) or confidence not in (None, 1, 2, 3):
             asked = ", ".join(self.rules.criteria) or "none besides the overall one"
             raise RequestError(f"This study's further questions: {asked}; confidence is 1, 2 or 3.")
+        pairs = {pair.id: pair for pair in self._pairs.pairs()}
         with self._store.writing(self._study_id) as records:
             trial = self._own(rater_id, records.trial(trial_id) if is_id(trial_id) else None)
             vote = Vote(trial=trial, choice=choice, cast_at_ms=now, criteria=answers, confidence=confidence)
@@ -180,7 +183,7 @@ class StudyService:
             self._refuse_closed(records)
             if self._paused:
                 raise StorageError(self._paused)
-            self._refuse_untimely(trial, now)
+            self._refuse_untimely(trial, now, self._least_view_ms(pairs.get(trial.pair_id)))
             if self._obstacle(records.rater(rater_id)):
                 raise UnknownTrialError("You take no part in this study, so the vote was not counted.")
             records.add_vote(vote)
@@ -308,6 +311,7 @@ class StudyService:
             target=self.rules.target,
             votes=records.vote_count(),
             may_close=self.rules.visitors_may_close,
+            kind=pairs[0].kind if pairs else "image",
         )
 
     def _obstacle(self, rater: Rater | None) -> str | None:
@@ -398,15 +402,19 @@ class StudyService:
         facts = _facts(pair, original.right_arm, original.left_arm, Purpose.REPEAT)
         return facts | {"repeat_of": original.id}
 
-    def _refuse_untimely(self, trial: Trial, now: int) -> None:
+    def _least_view_ms(self, pair: Pair | None) -> int:
+        """From the last byte sent to the earliest vote: the rules', and a video's whole loop."""
+        return max(self.rules.min_view_ms, pair.length_ms if pair else 0)
+
+    def _refuse_untimely(self, trial: Trial, now: int, least_view_ms: int) -> None:
         if trial.skipped_at_ms is not None:
             raise ExpiredTrialError("You skipped this pair; ask for the next one.")
         if trial.expires_at_ms <= now:
             raise ExpiredTrialError("This trial was issued too long ago; its vote was not counted.")
         if trial.sent_at_ms is None:
-            raise EarlyVoteError("Both pictures have not been sent in full yet; wait, or reload the page.")
-        if now - trial.sent_at_ms < self.rules.min_view_ms:
-            raise EarlyVoteError(f"Look at both pictures for {self.rules.min_view_ms / 1000:g} s before you vote.")
+            raise EarlyVoteError("Both sides have not been sent in full yet; wait, or reload the page.")
+        if now - trial.sent_at_ms < least_view_ms:
+            raise EarlyVoteError(f"Look at both sides for {least_view_ms / 1000:g} s before you vote.")
 
     def _is_closed(self, records: Records) -> bool:
         study = records.study()
