@@ -26,9 +26,10 @@ from tdm_core.scenes.sampling import sample_scene
 from tdm_core.settings import Settings
 from tdm_core.storage import SegmentWriter, machine_secret
 from tdm_core.study import StudyService
+from tdm_core.study.quiz import Quiz
 from tdm_core.wiring import Wiring
 
-PRIVATE_NAMES = ("study.sqlite3", "study.sqlite3-wal", "study.sqlite3-shm", "secret", "bank", "studies")
+PRIVATE_NAMES = ("study.sqlite3", "study.sqlite3-wal", "study.sqlite3-shm", "secret", "bank", "studies", "quiz")
 SUGGESTIONS, LONGEST_SUGGESTION = 6, 34
 
 logger = logging.getLogger("tdm")
@@ -59,6 +60,7 @@ def serve(settings: Settings) -> None:
         service.pause(f"The stored votes do not hold together, so the study is paused: {broken[0]}.")
     segments = SegmentWriter(wiring.store, settings.study, wiring.study_folder(settings.study) / "segments")
     visitors = Visitors(wiring.engine.sample)
+    quiz = wiring.quiz(preset)
     warm = threading.Event()
 
     def prepare() -> None:
@@ -70,13 +72,15 @@ def serve(settings: Settings) -> None:
             for _ in wiring.build_bank(settings.study, service, visitors.sample_politely):
                 pass
             logger.info("the study's pairs are complete")
+            for _ in wiring.build_quiz(quiz, visitors.sample_politely) if quiz else ():
+                pass
         except TDMError as error:
             logger.error("%s", error)
         finally:
             warm.set()  # a page must not say "loading" for ever; its own request will tell what is wrong
 
-    page = build_page(settings, preset, visitors, service, warm)
-    launch(page, settings, service)
+    page = build_page(settings, preset, visitors, service, warm, has_quiz=quiz is not None)
+    launch(page, settings, service, quiz)
     threading.Thread(target=prepare, name="tdm-prepare", daemon=True).start()
     told_to_stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: told_to_stop.set())  # after launch, which may set its own
@@ -89,7 +93,13 @@ def serve(settings: Settings) -> None:
 
 
 def build_page(
-    settings: Settings, preset: Preset, visitors: Visitors, service: StudyService, warm: threading.Event
+    settings: Settings,
+    preset: Preset,
+    visitors: Visitors,
+    service: StudyService,
+    warm: threading.Event,
+    *,
+    has_quiz: bool,
 ) -> Any:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str((settings.data_dir / "pictures").resolve())
@@ -106,16 +116,20 @@ def build_page(
             trained_steps=trained_steps(preset),
             results=partial(service.results, by_visitor=True),
             is_ready=warm.is_set,
+            has_quiz=has_quiz,
         )
     )
 
 
-def launch(page: Any, settings: Settings, service: StudyService) -> None:
+def launch(page: Any, settings: Settings, service: StudyService, quiz: Quiz | None) -> None:
     from tdm_core.ui.page import launch_options
+    from tdm_core.ui.quiz_routes import quiz_routes
     from tdm_core.ui.routes import routes
 
     _, url, _ = page.launch(
-        app_kwargs={"routes": routes(service, machine_secret(settings.data_dir))},
+        app_kwargs={
+            "routes": [*routes(service, machine_secret(settings.data_dir)), *(quiz_routes(quiz) if quiz else [])]
+        },
         max_file_size="1mb",
         blocked_paths=[str(Path(settings.data_dir, name).resolve()) for name in PRIVATE_NAMES],
         prevent_thread_lock=True,

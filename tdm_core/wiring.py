@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tdm_core.errors import ConfigError
 from tdm_core.generation.bank import STUDY_PROMPTS, Bank, BankProgress, build_bank, read_prompts
 from tdm_core.generation.engine import Engine
-from tdm_core.generation.presets import SHIPPED, Preset, load_presets
+from tdm_core.generation.presets import PROJECT, SHIPPED, Preset, load_presets
 from tdm_core.generation.sample import Sampler
 from tdm_core.settings import Settings
 from tdm_core.study import StudyService
+from tdm_core.study.quiz import Quiz, read_quiz
 
 if TYPE_CHECKING:
     from tdm_core.storage import SqlStore
 
 DEMO = "demo"  # the study that needs no `study create`
 DEMO_PRESET = "mini-sd3"
+QUIZZES = PROJECT / "assets" / "quizzes"
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,20 @@ class Wiring:
     def study_folder(self, study_id: str) -> Path:
         """Holds the study's segments, and its bank unless it is the demo."""
         return self.settings.data_dir / "studies" / study_id
+
+    def quiz(self, preset: Preset) -> Quiz | None:
+        """The quiz on this preset over a bank of its own, if there is one."""
+        rules = read_quiz(QUIZZES, preset.name)
+        return Quiz(rules, Bank(self._quiz_folder(rules.prompts), preset=preset.name)) if rules else None
+
+    def build_quiz(self, quiz: Quiz, sample: Sampler) -> Iterator[BankProgress]:
+        rules = quiz.rules
+        folder = self._quiz_folder(rules.prompts)
+        return build_bank(folder, preset=rules.preset, prompts=rules.prompts, sample=sample, pairs=len(rules.prompts))
+
+    def _quiz_folder(self, prompts: tuple[str, ...]) -> Path:
+        """One for each list of prompts: pairs of an older list would never make this one whole."""
+        return self.settings.data_dir / "quiz" / sha256("\n".join(prompts).encode()).hexdigest()[:12]
 
     def build_bank(self, study_id: str, service: StudyService, sample: Sampler) -> Iterator[BankProgress]:
         """Make the pairs that the study still lacks; see `tdm_core.generation.bank.build_bank`."""

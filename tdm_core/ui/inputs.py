@@ -22,5 +22,7 @@ class PageInputs:
     """Step counts that the student was trained for."""
     results: Callable[[], StudyReport]
     """The closed study's report; raises `StudyOpenError` while it is open."""
+    has_quiz: bool = False
+    """Whether there is a quiz on this system."""
     is_ready: Callable[[], bool] = lambda: True
     """Whether the weights are loaded; until then whoever waits is told what for."""

@@ -10,6 +10,7 @@ from tdm_core.ui import texts, theme
 from tdm_core.ui.about import about_tab
 from tdm_core.ui.compare import compare_tab
 from tdm_core.ui.inputs import PageInputs
+from tdm_core.ui.quiz import quiz_tab
 from tdm_core.ui.results import results_tab
 from tdm_core.ui.study import blind_study
 
@@ -28,6 +29,9 @@ def build(inputs: PageInputs) -> gr.Blocks:
                 study = blind_study(elem_id="tdm-study")
             with gr.Tab(texts.TAB_RESULTS, id="results") as results:
                 refresh = results_tab(inputs.results, opened=results)
+            if inputs.has_quiz:
+                with gr.Tab(texts.TAB_QUIZ, id="quiz"):
+                    quiz_tab(inputs.preset, elem_id="tdm-quiz")
             with gr.Tab(texts.TAB_ABOUT, id="about"):
                 about_tab(inputs.preset)
         private = {"api_visibility": "private", "show_progress": "hidden"}

@@ -83,13 +83,13 @@ def routes(service: StudyService, secret: bytes) -> list[Route]:
     signer = Signer(secret, salt="tdm-rater")
 
     async def status(request: Request) -> Response:
-        return _json(asdict(await run_in_threadpool(service.status)))
+        return answer_json(asdict(await run_in_threadpool(service.status)))
 
     async def next_trial(request: Request) -> Response:
-        await _body(request)
+        await read_body(request)
         rater, is_new = (known, False) if (known := _rater(request, signer)) else (new_id(), True)
         answer = await run_in_threadpool(service.next_trial, rater)
-        response = _json(({"state": "trial"} if isinstance(answer, Offer) else {}) | asdict(answer))
+        response = answer_json(({"state": "trial"} if isinstance(answer, Offer) else {}) | asdict(answer))
         if is_new:
             _give_cookie(response, request, signer.sign(rater).decode())
         return response
@@ -103,58 +103,58 @@ def routes(service: StudyService, secret: bytes) -> list[Route]:
         return FullBody(content, when_sent=partial(service.media_sent, rater, token))
 
     async def vote(request: Request) -> Response:
-        rater, (trial, choice, answers) = _known_rater(request, signer), _ballot(await _body(request))
+        rater, (trial, choice, answers) = _known_rater(request, signer), _ballot(await read_body(request))
         votes = await run_in_threadpool(partial(service.cast_vote, rater, trial, choice, **answers))
         told = await run_in_threadpool(service.practice_answer, rater, trial)
-        return _json({"accepted": True, "votes": votes} | ({"right": told is choice} if told else {}))
+        return answer_json({"accepted": True, "votes": votes} | ({"right": told is choice} if told else {}))
 
     async def skip(request: Request) -> Response:
-        rater, trial = _known_rater(request, signer), _text(await _body(request), "trial")
+        rater, trial = _known_rater(request, signer), _text(await read_body(request), "trial")
         await run_in_threadpool(service.skip, rater, trial)
-        return _json({"skipped": True})
+        return answer_json({"skipped": True})
 
     async def consent(request: Request) -> Response:
-        await _body(request)
+        await read_body(request)
         await run_in_threadpool(service.consent, _known_rater(request, signer))
-        return _json({"accepted": True})
+        return answer_json({"accepted": True})
 
     async def withdraw(request: Request) -> Response:
-        await _body(request)
+        await read_body(request)
         await run_in_threadpool(service.withdraw, _known_rater(request, signer))
-        return _json({"withdrawn": True})
+        return answer_json({"withdrawn": True})
 
     async def redeem(request: Request) -> Response:
-        rater, code = _known_rater(request, signer), _text(await _body(request), "code")
+        rater, code = _known_rater(request, signer), _text(await read_body(request), "code")
         await run_in_threadpool(service.redeem, rater, code)
-        return _json({"accepted": True})
+        return answer_json({"accepted": True})
 
     async def rules(request: Request) -> Response:
-        return _json({"question": service.rules.question, "consent": service.rules.consent})
+        return answer_json({"question": service.rules.question, "consent": service.rules.consent})
 
     async def close(request: Request) -> Response:
         _known_rater(request, signer)  # a page elsewhere can post here, but not with our cookie
-        await _body(request)
-        return _json(asdict(await run_in_threadpool(partial(service.close, by_visitor=True))))
+        await read_body(request)
+        return answer_json(asdict(await run_in_threadpool(partial(service.close, by_visitor=True))))
 
     async def results(request: Request) -> Response:
-        return _json((await run_in_threadpool(partial(service.results, by_visitor=True))).to_json())
+        return answer_json((await run_in_threadpool(partial(service.results, by_visitor=True))).to_json())
 
     return [
-        Route(f"{PREFIX}/status", _refusing(status), methods=["GET"]),
-        Route(f"{PREFIX}/next", _refusing(next_trial), methods=["POST"]),
-        Route(f"{PREFIX}/media/{{token}}", _refusing(media), methods=["GET"]),
-        Route(f"{PREFIX}/vote", _refusing(vote), methods=["POST"]),
-        Route(f"{PREFIX}/skip", _refusing(skip), methods=["POST"]),
-        Route(f"{PREFIX}/consent", _refusing(consent), methods=["POST"]),
-        Route(f"{PREFIX}/withdraw", _refusing(withdraw), methods=["POST"]),
-        Route(f"{PREFIX}/invitation", _refusing(redeem), methods=["POST"]),
-        Route(f"{PREFIX}/rules", _refusing(rules), methods=["GET"]),
-        Route(f"{PREFIX}/close", _refusing(close), methods=["POST"]),
-        Route(f"{PREFIX}/results", _refusing(results), methods=["GET"]),
+        Route(f"{PREFIX}/status", refusing(status), methods=["GET"]),
+        Route(f"{PREFIX}/next", refusing(next_trial), methods=["POST"]),
+        Route(f"{PREFIX}/media/{{token}}", refusing(media), methods=["GET"]),
+        Route(f"{PREFIX}/vote", refusing(vote), methods=["POST"]),
+        Route(f"{PREFIX}/skip", refusing(skip), methods=["POST"]),
+        Route(f"{PREFIX}/consent", refusing(consent), methods=["POST"]),
+        Route(f"{PREFIX}/withdraw", refusing(withdraw), methods=["POST"]),
+        Route(f"{PREFIX}/invitation", refusing(redeem), methods=["POST"]),
+        Route(f"{PREFIX}/rules", refusing(rules), methods=["GET"]),
+        Route(f"{PREFIX}/close", refusing(close), methods=["POST"]),
+        Route(f"{PREFIX}/results", refusing(results), methods=["GET"]),
     ]
 
 
-def _refusing(endpoint: Endpoint) -> Endpoint:
+def refusing(endpoint: Endpoint) -> Endpoint:
     """The endpoint with the errors of the study turned into answers."""
 
     async def answer(request: Request) -> Response:
@@ -162,12 +162,12 @@ def _refusing(endpoint: Endpoint) -> Endpoint:
             return await endpoint(request)
         except tuple(ANSWERS) as error:
             status, code = next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)
-            return _json({"error": str(error), "code": code}, status=status)
+            return answer_json({"error": str(error), "code": code}, status=status)
 
     return answer
 
 
-def _json(values: dict[str, Any], status: int = 200) -> JSONResponse:
+def answer_json(values: dict[str, Any], status: int = 200) -> JSONResponse:
     return JSONResponse(values, status_code=status, headers=HEADERS)
 
 
@@ -192,7 +192,7 @@ def _give_cookie(response: Response, request: Request, value: str) -> None:
     response.set_cookie(COOKIE, value, max_age=COOKIE_SECONDS, path="/", secure=secure, httponly=True, samesite="lax")
 
 
-async def _body(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
     """The request's body.
 
     Raises:

@@ -20,10 +20,12 @@ from tdm_core.generation.presets import load_presets
 from tdm_core.generation.sample import Role, SampleRequest
 from tdm_core.scenes import grammar
 from tdm_core.study import MemoryStore, StudyRules, StudyService, Trial
+from tdm_core.study.quiz import Quiz, QuizRules
 from tdm_core.study.rules import DEMO
 from tdm_core.toml_config import from_mapping
 from tdm_core.ui.inputs import PageInputs
 from tdm_core.ui.page import build, launch_options
+from tdm_core.ui.quiz_routes import quiz_routes
 from tdm_core.ui.routes import routes
 from tests.ui.fakes import FakeBank, FakeSampler
 
@@ -39,6 +41,7 @@ class Fakes:
     def __init__(self) -> None:
         self.seeds: list[int] = []
         self.closed = 0
+        self.quiz_bank = FakeBank()
         self.begin_study({})
 
     def begin_study(self, wanted: dict[str, Any]) -> None:
@@ -77,6 +80,8 @@ def main(port: int) -> None:
         wanted = await request.json()
         if "pairs" in wanted and wanted.get("grow"):
             fakes.bank.made = wanted["pairs"]
+        elif "quiz_pairs" in wanted:
+            fakes.quiz_bank.made = wanted["quiz_pairs"]
         elif wanted:
             fakes.begin_study(wanted)
         told = {"seeds": fakes.seeds, "closed": fakes.closed, "codes": fakes.codes, "criteria": fakes.criteria()}
@@ -94,9 +99,12 @@ def main(port: int) -> None:
             unknown_words=grammar.unknown_words,
             trained_steps=frozenset({4}),
             results=lambda: fakes.results(),
+            has_quiz=True,
         )
     )
     ours = [Route(CONTROL, control, methods=["POST"]), Route(f"{CONTROL}/close", close, methods=["POST"])]
+    prompts = tuple(f"prompt {index}" for index in (2, 0, 1))
+    ours += quiz_routes(Quiz(QuizRules(preset="mini-sd3", prompts=prompts), fakes.quiz_bank))
     study: Any = fakes
     page.launch(server_port=port, app_kwargs={"routes": [*ours, *routes(study, b"s" * 32)]}, **launch_options())
 
