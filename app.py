@@ -122,14 +122,16 @@ def build_page(
 
 
 def launch(page: Any, settings: Settings, service: StudyService, quiz: Quiz | None) -> None:
+    from tdm_core.ui.admin import admin_routes
     from tdm_core.ui.page import launch_options
     from tdm_core.ui.quiz_routes import quiz_routes
     from tdm_core.ui.routes import routes
 
+    ours = routes(service, machine_secret(settings.data_dir))
+    ours += quiz_routes(quiz) if quiz else []
+    ours += admin_routes(service, settings.admin_token) if settings.admin_token else []
     _, url, _ = page.launch(
-        app_kwargs={
-            "routes": [*routes(service, machine_secret(settings.data_dir)), *(quiz_routes(quiz) if quiz else [])]
-        },
+        app_kwargs={"routes": ours},
         max_file_size="1mb",
         blocked_paths=[str(Path(settings.data_dir, name).resolve()) for name in PRIVATE_NAMES],
         prevent_thread_lock=True,

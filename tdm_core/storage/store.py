@@ -136,6 +136,9 @@ class SqlRecords:
     def close_study(self, at_ms: int) -> None:
         self._session.execute(update(StudyRow).where(StudyRow.id == self._study_id).values(closed_at_ms=at_ms))
 
+    def set_paused(self, at_ms: int | None) -> None:
+        self._session.execute(update(StudyRow).where(StudyRow.id == self._study_id).values(paused_at_ms=at_ms))
+
     def trial(self, trial_id: str) -> Trial | None:
         return self._trial(TrialRow.id == trial_id)
 
@@ -145,6 +148,10 @@ class SqlRecords:
     def trials_of(self, rater_id: str) -> list[Trial]:
         mine = select(TrialRow).where(TrialRow.study_id == self._study_id, TrialRow.rater_id == rater_id)
         return [row.trial() for row in self._session.scalars(mine.order_by(TrialRow.position))]
+
+    def trials(self) -> list[Trial]:
+        rows = self._session.scalars(select(TrialRow).where(TrialRow.study_id == self._study_id))
+        return [row.trial() for row in rows]
 
     def add_trial(self, trial: Trial) -> None:
         self._session.add(TrialRow.of(trial, self._study_id))

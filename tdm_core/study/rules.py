@@ -142,4 +142,5 @@ class Study:
     created_at_ms: int
     opened_at_ms: int | None = None
     closed_at_ms: int | None = None
+    paused_at_ms: int | None = None  # by an operator, who may let it go on
     rules: StudyRules | None = None  # the caller's, where a study was made without

@@ -25,9 +25,11 @@ from tdm_core.errors import (
     StorageError,
     StudyClosedError,
     StudyOpenError,
+    StudyPausedError,
     UnknownTrialError,
 )
 from tdm_core.study.analysis import StudyReport, analyse
+from tdm_core.study.oversight import Oversight, oversee
 from tdm_core.study.records import Records, Store
 from tdm_core.study.rules import DEMO, Study, StudyRules
 from tdm_core.study.schedule import Slot, cached_plan, choose_pair
@@ -166,6 +168,7 @@ class StudyService:
             RequestError: if an answer is to no question of the study, or the confidence is not 1, 2 or 3.
             DuplicateVoteError: if the trial has a vote with other answers.
             StudyClosedError, ExpiredTrialError: if it comes too late.
+            StudyPausedError: if an operator holds the study up; the vote may be cast again when it goes on.
             EarlyVoteError: if both sides have not been sent in full, or not for long enough.
         """
         now, answers = self._clock(), dict(criteria or {})
@@ -181,8 +184,7 @@ class StudyService:
                     raise DuplicateVoteError("This trial already has your vote; a vote cannot be changed.")
                 return records.vote_count()
             self._refuse_closed(records)
-            if self._paused:
-                raise StorageError(self._paused)
+            self._refuse_paused(records)
             self._refuse_untimely(trial, now, self._least_view_ms(pairs.get(trial.pair_id)))
             if self._obstacle(records.rater(rater_id)):
                 raise UnknownTrialError("You take no part in this study, so the vote was not counted.")
@@ -261,6 +263,33 @@ class StudyService:
         """Take no votes in this process until it is started again; nothing that was stored changes."""
         self._paused = reason
 
+    def hold_up(self, reason: str) -> None:
+        """Take no votes, in any process and after a restart, until `go_on`; both are noted in the study for good.
+
+        Raises:
+            StudyClosedError: if the study is closed.
+        """
+        self._set_paused(self._clock(), "paused", reason)
+
+    def go_on(self, reason: str = "") -> None:
+        """Take votes again."""
+        self._set_paused(None, "resumed", reason)
+
+    def oversight(self) -> tuple[StudyStatus, Oversight, list[tuple[str, int, str]]]:
+        """Where the study stands, seen blindly, and what its operators did."""
+        pairs = self._pairs.pairs()
+        with self._store.reading(self._study_id) as records:
+            seen = oversee(
+                records.trials(),
+                records.votes(),
+                rules=self.rules,
+                pair_ids=[pair.id for pair in pairs],
+                withdrawn=records.withdrawn(),
+                plan_length=len(self._plan(records, "anybody")),
+                now_ms=self._clock(),
+            )
+            return self._status(records, pairs), seen, records.events()
+
     def unblind(self) -> StudyReport:
         """What the votes of a study say that may still be open; that somebody asked is noted in the study for good."""
         with self._store.writing(self._study_id) as records:
@@ -302,7 +331,7 @@ class StudyService:
             state = "draft"
         if study and study.closed_at_ms is not None:
             state = "closed"
-        elif self._paused:
+        elif self._paused or (study and study.paused_at_ms is not None):
             state = "paused"
         return StudyStatus(
             state=state,
@@ -423,6 +452,21 @@ class StudyService:
     def _refuse_closed(self, records: Records) -> None:
         if self._is_closed(records):
             raise StudyClosedError("The study is closed and takes no more votes.")
+
+    def _refuse_paused(self, records: Records) -> None:
+        if self._paused:
+            raise StorageError(self._paused)
+        study = records.study()
+        if study and study.paused_at_ms is not None:
+            raise StudyPausedError("The study is paused; this vote was not counted. Come back a little later.")
+
+    def _set_paused(self, at_ms: int | None, kind: str, reason: str) -> None:
+        with self._store.writing(self._study_id) as records:
+            self._refuse_closed(records)
+            study = records.study()
+            if study and (study.paused_at_ms is None) != (at_ms is None):
+                records.set_paused(at_ms)
+                records.add_event(kind, self._clock(), reason)
 
     @staticmethod
     def _own(rater_id: str, trial: Trial | None) -> Trial:

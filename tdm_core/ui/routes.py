@@ -29,6 +29,7 @@ from tdm_core.errors import (
     StorageError,
     StudyClosedError,
     StudyOpenError,
+    StudyPausedError,
     TDMError,
     UnknownTrialError,
 )
@@ -49,6 +50,7 @@ ANSWERS: dict[type[TDMError], tuple[int, str]] = {
     EarlyVoteError: (409, "early"),
     InvitationError: (409, "invitation"),
     StudyClosedError: (409, "closed"),
+    StudyPausedError: (409, "paused"),
     StudyOpenError: (409, "open"),
     StorageError: (503, "storage"),
 }

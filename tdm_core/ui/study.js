@@ -43,7 +43,7 @@ async function attempt(step) {
   try {
     await step();
   } catch (error) {
-    if (error.code === "closed") return refresh();
+    if (error.code === "closed" || error.code === "paused") return refresh();
     if (error.code === "early") return tooEarly(error.message);
     if (LOST.includes(error.code)) return next("That pair was not counted, here is another.");
     find("[data-for=failed] .tdm-problem").textContent = error.message;

@@ -78,6 +78,23 @@ def test_closing_is_kept(store, study):
         assert records.study() == replace(study, closed_at_ms=9)
 
 
+def test_pausing_is_kept_until_it_goes_on(store, study):
+    for paused_at_ms in (9, None):
+        with store.writing("one") as records:
+            records.set_paused(paused_at_ms)
+        with store.reading("one") as records:
+            assert records.study() == replace(study, paused_at_ms=paused_at_ms)
+
+
+def test_all_trials_of_a_study_come_back(store, study):
+    trials = [a_trial(pair_id="a"), a_trial(rater_id="other", pair_id="b")]
+    add(store, *trials)
+    with store.reading("one") as records:
+        assert sorted(records.trials(), key=lambda trial: trial.pair_id) == trials
+    with store.reading("two") as records:
+        assert records.trials() == []
+
+
 def test_a_trial_comes_back_as_it_was_by_id_and_by_token(store, study):
     trial = a_trial()
     add(store, trial)

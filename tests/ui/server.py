@@ -23,6 +23,7 @@ from tdm_core.study import MemoryStore, StudyRules, StudyService, Trial
 from tdm_core.study.quiz import Quiz, QuizRules
 from tdm_core.study.rules import DEMO
 from tdm_core.toml_config import from_mapping
+from tdm_core.ui.admin import admin_routes
 from tdm_core.ui.inputs import PageInputs
 from tdm_core.ui.page import build, launch_options
 from tdm_core.ui.quiz_routes import quiz_routes
@@ -31,6 +32,7 @@ from tests.ui.fakes import FakeBank, FakeSampler
 
 CONTROL = "/gradio_api/test"
 SUGGESTIONS = ["two pandas", "a cat and a dog", "three foxes on a mint canvas"]
+ADMIN_TOKEN = "a-token-of-the-tests"
 RULES = json.loads(replace(DEMO, needed=2, target=3, min_view_ms=300).to_json())
 PACES = {"slow": 0.4, "steady": 0.05}  # a word of the prompt -> seconds per step
 
@@ -106,6 +108,7 @@ def main(port: int) -> None:
     prompts = tuple(f"prompt {index}" for index in (2, 0, 1))
     ours += quiz_routes(Quiz(QuizRules(preset="mini-sd3", prompts=prompts), fakes.quiz_bank))
     study: Any = fakes
+    ours += admin_routes(study, ADMIN_TOKEN)
     page.launch(server_port=port, app_kwargs={"routes": [*ours, *routes(study, b"s" * 32)]}, **launch_options())
 
 
