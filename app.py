@@ -24,12 +24,13 @@ from tdm_core.generation.visitors import Visitors
 from tdm_core.scenes import grammar
 from tdm_core.scenes.sampling import sample_scene
 from tdm_core.settings import Settings
-from tdm_core.storage import SegmentWriter, machine_secret
+from tdm_core.storage import Rounds, SegmentWriter, machine_secret
 from tdm_core.study import StudyService
 from tdm_core.study.quiz import Quiz
 from tdm_core.wiring import Wiring
 
 PRIVATE_NAMES = ("study.sqlite3", "study.sqlite3-wal", "study.sqlite3-shm", "secret", "bank", "studies", "quiz")
+HUB_SECONDS = 60.0  # between two commits
 SUGGESTIONS, LONGEST_SUGGESTION = 6, 34
 
 logger = logging.getLogger("tdm")
@@ -53,12 +54,16 @@ def main() -> int:
 
 def serve(settings: Settings) -> None:
     wiring = Wiring(settings)
+    if recovered := wiring.recover(settings.study):
+        logger.info("%d votes were recovered from the Hub", recovered)
     service = wiring.study(settings.study)
     preset = wiring.study_preset(service.rules.preset)
     if broken := wiring.store.problems(settings.study):
         logger.error("the study is paused: %s (all findings: study verify %s)", broken[0], settings.study)
         service.pause(f"The stored votes do not hold together, so the study is paused: {broken[0]}.")
     segments = SegmentWriter(wiring.store, settings.study, wiring.study_folder(settings.study) / "segments")
+    hub = wiring.hub(settings.study)
+    uploads = Rounds(partial(hub.push, wiring.store), what="hub", every_seconds=HUB_SECONDS) if hub else None
     visitors = Visitors(wiring.engine.sample)
     quiz = wiring.quiz(preset)
     warm = threading.Event()
@@ -90,6 +95,8 @@ def serve(settings: Settings) -> None:
         pass
     page.close()
     segments.close()
+    if uploads:
+        uploads.close()
 
 
 def build_page(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from tdm_core.errors import ConfigError
@@ -20,6 +21,7 @@ from tdm_core.study.quiz import Quiz, read_quiz
 
 if TYPE_CHECKING:
     from tdm_core.storage import SqlStore
+    from tdm_core.storage.hub import HubSegments
 
 DEMO = "demo"  # the study that needs no `study create`
 DEMO_PRESET = "mini-sd3"
@@ -49,6 +51,28 @@ class Wiring:
         from tdm_core.storage import open_store
 
         return open_store(self.settings.data_dir, self.settings.database_url)
+
+    def hub(self, study_id: str) -> HubSegments | None:
+        """The dataset that keeps this study's votes, if the settings name one."""
+        if self.settings.hub_dataset is None:
+            return None
+        from tdm_core.storage.hub import HubSegments
+
+        return HubSegments(self.settings.hub_dataset, study_id)
+
+    def recover(self, study_id: str) -> int:
+        """Make the study again from the Hub if this machine has lost it; the number of its votes, 0 if it has not.
+
+        Raises:
+            StorageError: if the Hub cannot be reached, or what it holds is broken.
+        """
+        hub = self.hub(study_id)
+        if hub is None or study_id in self.store.study_ids():
+            return 0
+        from tdm_core.storage import replay
+
+        with TemporaryDirectory() as folder:
+            return replay(self.store, Path(folder)) if hub.fetch(Path(folder)) else 0
 
     def close(self) -> None:
         """Let go of the database, if it was used."""

@@ -1,10 +1,11 @@
 """Where acknowledged votes live: the study's store on a database."""
 
 from tdm_core.storage.secret import machine_secret
-from tdm_core.storage.segments import SegmentWriter, replay, segment_problems, write_segments
+from tdm_core.storage.segments import Rounds, SegmentWriter, replay, segment_problems, write_segments
 from tdm_core.storage.store import SqlStore, open_store
 
 __all__ = [
+    "Rounds",
     "SegmentWriter",
     "SqlStore",
     "machine_secret",

@@ -217,6 +217,15 @@ class SqlRecords:
         self._session.merge(RaterRow(study_id=self._study_id, **asdict(rater)))
         self._session.flush()
 
+    def raters(self) -> list[Rater]:
+        """All that are known, by id."""
+        rows = select(RaterRow).where(RaterRow.study_id == self._study_id).order_by(RaterRow.id)
+        return [row.rater() for row in self._session.scalars(rows)]
+
+    def invites(self) -> set[str]:
+        """The hashes of all codes that were given out."""
+        return set(self._session.scalars(select(InviteRow.sha256).where(InviteRow.study_id == self._study_id)))
+
     def withdrawn(self) -> set[str]:
         gone = select(RaterRow.id).where(RaterRow.study_id == self._study_id, RaterRow.withdrawn_at_ms.is_not(None))
         return set(self._session.scalars(gone))

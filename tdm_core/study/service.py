@@ -104,7 +104,7 @@ class StudyService:
             if trial is None:
                 trial = self._draw(records, rater_id, pairs, trials, answered, now)
             if trial is None:
-                done = len(trials) >= len(self._plan(records, rater_id)) or len(pairs) >= self.rules.target
+                done = _used(trials) >= len(self._plan(records, rater_id)) or len(pairs) >= self.rules.target
                 return replace(status, state="finished" if done else "preparing")
             pair = by_id[trial.pair_id]
             return Offer(
@@ -112,7 +112,7 @@ class StudyService:
                 media=trial.media_token,
                 prompt=trial.prompt,
                 number=len(answered) + 1,
-                total=len(self._plan(records, rater_id)) - (len(unanswered) - len(live)),
+                total=len(self._plan(records, rater_id)) - (_used(trials) - len(answered) - len(live)),
                 min_view_ms=self._least_view_ms(pair),
                 width=pair.width,
                 height=pair.height,
@@ -375,13 +375,14 @@ class StudyService:
         answered: set[str],
         now: int,
     ) -> Trial | None:
-        position = len(trials)
+        position = _used(trials)
         slots = self._plan(records, rater_id)
         if position >= len(slots):
             return None
         slot, facts = slots[position], None
         if slot.repeat_of is not None:
-            facts = self._repeat(trials[slot.repeat_of], pairs, answered)
+            original = next((trial for trial in trials if trial.position == slot.repeat_of), None)
+            facts = self._repeat(original, pairs, answered) if original else None
         elif slot.purpose is not Purpose.REAL:
             facts = self._control(slot, pairs, trials)
         facts = facts or self._real(records, slot, pairs, trials, now)  # no control to be had: rather a real trial
@@ -484,6 +485,11 @@ def new_study(study_id: str, rules: StudyRules, *, now_ms: int, is_open: bool = 
         opened_at_ms=now_ms if is_open else None,
         rules=rules,
     )
+
+
+def _used(trials: Sequence[Trial]) -> int:
+    """Places of the plan that are used up; a replayed study knows no trials but those with a vote."""
+    return trials[-1].position + 1 if trials else 0
 
 
 def invite_hash(code: str) -> str:
