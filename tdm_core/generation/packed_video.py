@@ -49,7 +49,7 @@ def pack_videos(sides: Mapping[str, Frames], ways: list[Sides], *, fps: int) -> 
     if height % 2 or width % BLOCK or channels != 3:
         raise ValueError(f"a side of a packed video needs an even height and a width that is a multiple of {BLOCK}")
     planes = {name: to_yuv(frames) for name, frames in sides.items()}
-    streams = {(left, right): _encode(planes[left], planes[right]) for left, right in ways}
+    streams = {(left, right): _encode(planes[left], planes[right], fps) for left, right in ways}
     longest = max(_length(frame) for stream in streams.values() for frame in stream)
     return {way: _mux([_filled(frame, longest) for frame in stream], fps=fps) for way, stream in streams.items()}
 
@@ -67,13 +67,13 @@ def to_yuv(frames: Frames) -> tuple[Frames, Frames, Frames]:
     return luma, chroma[..., 0], chroma[..., 1]
 
 
-def _encode(left: tuple[Frames, ...], right: tuple[Frames, ...]) -> list[list[bytes]]:
+def _encode(left: tuple[Frames, ...], right: tuple[Frames, ...], fps: int) -> list[list[bytes]]:
     """The H.264 units of each frame, without start codes."""
     planes = [np.concatenate(both, axis=2) for both in zip(left, right, strict=True)]
     raw = b"".join(plane[index].tobytes() for index in range(len(planes[0])) for plane in planes)
     height, width = planes[0].shape[1:]
     stream = _ffmpeg(
-        *("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{width}x{height}", "-i", "-"),
+        *("-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{width}x{height}", "-r", str(fps), "-i", "-"),
         *("-c:v", "libx264", "-qp", str(QUANTISER), "-g", str(GROUP), "-bf", "0", "-threads", "1"),
         *("-preset", "medium", "-x264-params", X264, "-f", "h264", "-"),
         given=raw,

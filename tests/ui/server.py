@@ -48,7 +48,7 @@ class Fakes:
 
     def begin_study(self, wanted: dict[str, Any]) -> None:
         rules = from_mapping(StudyRules, RULES | wanted.get("rules", {}), where="the test's rules")
-        self.bank = FakeBank(made=wanted.get("pairs", 3))
+        self.bank = FakeBank(made=wanted.get("pairs", 3), kind=wanted.get("kind", "image"))
         self._store = MemoryStore()
         self._service = StudyService(store=self._store, pairs=self.bank, rules=rules)
         self.codes = self._service.invite(wanted.get("invite", 0))
