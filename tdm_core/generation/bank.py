@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ ARMS = (Role.STUDENT, Role.TEACHER)
 ENDINGS = {"image": "png", "video": "mp4"}
 MOST_CODING_LOSS = 6.0  # levels of 255, mean, between the two ways round of a video: coded alike, not to the pixel
 STUDY_PROMPTS = PROJECT / "assets" / "prompts" / "study.txt"
+TICK_NS = 2_000_000_000  # more than any file system's
 SPOILED = "spoiled"  # the study's name for it, too
 
 
@@ -80,13 +82,24 @@ class Bank:
     def __init__(self, root: Path, *, preset: str) -> None:
         self._root, self._preset = root, preset
         self._read: dict[str, BankPair] = {}  # a pair never changes once it can be seen
+        self._listed_at_ns = 0
 
     def pairs(self) -> list[BankPair]:
         """Raises `StorageError` if the folder cannot be read or a pair in it is damaged."""
         with _disk_errors(self._root):
-            names = sorted(path.name for path in self._root.glob("[!.]*") if path.is_dir())
-            self._read = {name: self._read.get(name) or _read_pair(self._root / name) for name in names}
+            if self._has_changed():
+                self._listed_at_ns = time.time_ns()
+                names = sorted(path.name for path in self._root.glob("[!.]*") if path.is_dir())
+                self._read = {name: self._read.get(name) or _read_pair(self._root / name) for name in names}
         return [pair for pair in self._read.values() if pair.preset == self._preset]
+
+    def _has_changed(self) -> bool:
+        """Since it was listed; a folder that changed just before may change again within one tick of its clock."""
+        try:
+            changed_at_ns = self._root.stat().st_mtime_ns
+        except FileNotFoundError:
+            return True
+        return not changed_at_ns + TICK_NS < self._listed_at_ns <= time.time_ns()
 
     def packed(self, pair_id: str, left_arm: str, right_arm: str) -> bytes:
         """Both sides as one PNG or mp4: the two arms, or the pair's control arm with itself or its spoiled copy.

@@ -100,6 +100,9 @@ class MemoryRecords:
             return list(self._votes.values())
         return [self._votes[trial_id] for trial_id in self._by_rater.get(rater_id, ()) if trial_id in self._votes]
 
+    def answered_by(self, rater_id: str) -> set[str]:
+        return {trial_id for trial_id in self._by_rater.get(rater_id, ()) if trial_id in self._votes}
+
     def vote_count(self) -> int:
         return len(self._votes)
 
@@ -166,7 +169,7 @@ class MemoryStore:
         self._lock = RLock()
 
     @contextmanager
-    def writing(self, study_id: str) -> Iterator[MemoryRecords]:
+    def writing(self, study_id: str, *, durable: bool = True) -> Iterator[MemoryRecords]:
         with self._lock:
             records = self._records(study_id)
             try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 from tdm_core.toml_config import from_mapping
@@ -120,6 +121,7 @@ class StudyRules:
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     @classmethod
+    @lru_cache(maxsize=64)  # every request reads its study, whose rules never change
     def from_json(cls, text: str, *, where: str = "the study's rules") -> StudyRules:
         values: dict[str, Any] = json.loads(text)
         return from_mapping(cls, values, where=where)

@@ -8,6 +8,7 @@ returns, what it says is committed.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import random
 import secrets
 import time
@@ -32,7 +33,7 @@ from tdm_core.study.analysis import StudyReport, analyse
 from tdm_core.study.oversight import Oversight, oversee
 from tdm_core.study.records import Records, Store
 from tdm_core.study.rules import DEMO, Study, StudyRules
-from tdm_core.study.schedule import Slot, cached_plan, choose_pair
+from tdm_core.study.schedule import Slot, Usage, cached_plan, choose_pair
 from tdm_core.study.trials import (
     SPOILED,
     Choice,
@@ -47,6 +48,8 @@ from tdm_core.study.trials import (
     is_id,
     new_id,
 )
+
+COUNT_EVERY_MS = 1000
 
 
 def utc_now_ms() -> int:
@@ -69,12 +72,17 @@ class StudyService:
         self._store, self._pairs, self._clock, self._study_id = store, pairs, clock, study_id
         self._rng = rng or secrets.SystemRandom()
         self._paused: str | None = None
+        self._counted: tuple[int, Usage] = (-COUNT_EVERY_MS, Counter())
         with store.writing(study_id) as records:
             study = records.study()
             if study is None:
                 study = new_study(study_id, rules, now_ms=clock(), is_open=True)
                 records.add_study(study)
-        self.rules = study.rules or rules
+        self.rules, self._secret = study.rules or rules, study.side_secret
+
+    def rater_of(self, subject: str) -> str:
+        """The rater that a person is in this study, and in no other; the person cannot be found from it."""
+        return hmac.new(self._secret.encode(), f"person:{subject}".encode(), "sha256").hexdigest()[:32]
 
     def status(self) -> StudyStatus:
         """Where the study stands, without a word on how the votes fell."""
@@ -89,14 +97,13 @@ class StudyService:
         (it is not given yet), ``finished`` (the rater has reached the end of their plan) or ``closed``.
         """
         now, pairs = self._clock(), self._pairs.pairs()
-        with self._store.writing(self._study_id) as records:
+        with self._store.writing(self._study_id, durable=False) as records:  # a lost trial is one more to be asked for
             status = self._status(records, pairs)
             if status.state != "open":
                 return status
             if obstacle := self._obstacle(records.rater(rater_id)):
                 return replace(status, state=obstacle)
-            trials = records.trials_of(rater_id)
-            answered = {vote.trial.id for vote in records.votes(rater_id)}
+            trials, answered = records.trials_of(rater_id), records.answered_by(rater_id)
             by_id = {pair.id: pair for pair in pairs}
             unanswered = [trial for trial in trials if trial.id not in answered]
             live = [t for t in unanswered if not (t.expires_at_ms <= now or t.skipped_at_ms) and t.pair_id in by_id]
@@ -145,7 +152,7 @@ class StudyService:
         A time of sending in the future means that the clock was set back: then the present time replaces it.
         """
         now = self._clock()
-        with self._store.writing(self._study_id) as records:
+        with self._store.writing(self._study_id, durable=False) as records:
             trial = self._own(rater_id, records.trial_of_media(token) if is_id(token) else None)
             if records.vote_on(trial.id):
                 return  # what a vote was cast on does not change any more
@@ -193,6 +200,8 @@ class StudyService:
 
     def practice_answer(self, rater_id: str, trial_id: str) -> Choice | None:
         """What would have been right, once a practice trial has its vote; ``None`` for every other trial."""
+        if not self.rules.controls.practice:
+            return None
         with self._store.reading(self._study_id) as records:
             trial = self._own(rater_id, records.trial(trial_id) if is_id(trial_id) else None)
             told = trial.purpose is Purpose.PRACTICE and records.vote_on(trial.id) is not None
@@ -214,6 +223,7 @@ class StudyService:
                 raise DuplicateVoteError("This trial already has your vote; it can no longer be skipped.")
             if trial.skipped_at_ms is None:
                 records.mark_skipped(trial.id, now)
+                self._counted = (-COUNT_EVERY_MS, Counter())
 
     def consent(self, rater_id: str) -> None:
         """Note that the rater agrees to the study's consent text; the first time counts."""
@@ -408,13 +418,25 @@ class StudyService:
         pair = choose_pair(
             pairs,
             seen=seen,
-            usage=records.usage(now),
+            usage=self._usage(records, now),
             left_arm=left_arm,
             right_arm=right_arm,
             rng=self._rng,
             had=Counter(pair.category for pair in pairs if pair.id in seen),
         )
-        return _facts(pair, left_arm, right_arm, Purpose.REAL) if pair else None
+        if pair is None:
+            return None
+        self._counted[1][pair.id, left_arm] += 1
+        return _facts(pair, left_arm, right_arm, Purpose.REAL)
+
+    def _usage(self, records: Records, now: int) -> Usage:
+        """Counted anew every second: that takes as long as there are trials, and balance can wait that long.
+
+        Between two counts this process adds its own new trials; writers of one study take turns, so nobody interferes.
+        """
+        if not 0 <= now - self._counted[0] < COUNT_EVERY_MS:
+            self._counted = (now, Counter(records.usage(now)))
+        return self._counted[1]
 
     def _control(self, slot: Slot, pairs: Sequence[Pair], trials: list[Trial]) -> dict[str, Any] | None:
         seen = {trial.pair_id for trial in trials}

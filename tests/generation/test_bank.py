@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -95,6 +96,26 @@ def test_all_bodies_are_equally_long(bank):
         len(bank.packed(pair.id, *sides)) for pair in bank.pairs() for sides in (SIDES, SIDES[::-1], *controls(pair))
     }
     assert len(lengths) == 1
+
+
+def test_a_reader_sees_each_pair_as_soon_as_it_is_there(root):
+    """Also those that come within one tick of the file system's clock after it has looked."""
+    bank = Bank(root, preset="mini")
+    assert bank.pairs() == []
+    for count in (1, 2, 3):
+        build(root, pairs=count)
+        assert len(bank.pairs()) == count
+    for path in root.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+    assert bank.pairs() == []
+
+
+def test_a_settled_bank_is_not_listed_again(root, bank, monkeypatch):
+    os.utime(root, (1, 1))
+    listed = bank.pairs()
+    monkeypatch.setattr(Path, "glob", None)
+    assert bank.pairs() == listed
 
 
 def test_pairs_keep_the_category_of_their_prompt(root):

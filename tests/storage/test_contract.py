@@ -185,6 +185,26 @@ def test_votes_come_back_with_their_trials(store, study):
         assert records.vote_count() == 2
 
 
+def test_the_trials_that_a_rater_has_answered_are_known_by_id(store, study):
+    voted, waiting, strange = a_trial(), a_trial(pair_id="b", position=1), a_trial(rater_id="other")
+    add(store, voted, waiting, strange)
+    add(store, *(Vote(trial=trial, choice=Choice.TIE, cast_at_ms=1) for trial in (voted, strange)))
+    with store.reading("one") as records:
+        assert records.answered_by("rater") == {voted.id}
+        assert records.answered_by("nobody") == set()
+
+
+def test_what_need_not_last_is_seen_at_once_and_undone_on_an_error(store, study):
+    kept, lost = a_trial(), a_trial(pair_id="b", position=1)
+    with store.writing("one", durable=False) as records:
+        records.add_trial(kept)
+    with pytest.raises(ZeroDivisionError), store.writing("one", durable=False) as records:
+        records.add_trial(lost)
+        _ = 1 / 0
+    with store.reading("one") as records:
+        assert records.trials() == [kept]
+
+
 @pytest.mark.parametrize("choice", [Choice.LEFT, Choice.RIGHT])
 def test_a_second_vote_on_a_trial_is_refused_and_the_first_stays(store, study, choice):
     trial = a_trial()
