@@ -62,6 +62,10 @@ def serve(settings: Settings) -> None:
         logger.error("the study is paused: %s (all findings: study verify %s)", broken[0], settings.study)
         service.pause(f"The stored votes do not hold together, so the study is paused: {broken[0]}.")
     segments = SegmentWriter(wiring.store, settings.study, wiring.study_folder(settings.study) / "segments")
+    if service.rules.identity == "hf":
+        from tdm_core.ui.login import check_login
+
+        check_login()
     hub = wiring.hub(settings.study)
     uploads = Rounds(partial(hub.push, wiring.store), what="hub", every_seconds=HUB_SECONDS) if hub else None
     visitors = Visitors(wiring.engine.sample)
@@ -124,6 +128,7 @@ def build_page(
             results=partial(service.results, by_visitor=True),
             is_ready=warm.is_set,
             has_quiz=has_quiz,
+            asks_login=service.rules.identity == "hf",
         )
     )
 

@@ -80,7 +80,7 @@ class StudyRules:
     controls: Controls = Controls()
     min_view_ms: int = 1500  # from the last byte sent to the earliest vote
     trial_life_ms: int = 15 * 60 * 1000  # from issue to the latest vote
-    identity: Literal["open", "invite"] = "open"
+    identity: Literal["open", "invite", "hf"] = "open"  # hf: a Hugging Face login, on a Space
     consent: str = ""  # what a rater agrees to before the first trial; empty: nothing is asked
     results: Literal["after_close", "never"] = "after_close"  # when the page shows them
     visitors_may_close: bool = False  # otherwise the operator alone ends the study

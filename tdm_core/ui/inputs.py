@@ -22,6 +22,8 @@ class PageInputs:
     """Step counts that the student was trained for."""
     results: Callable[[], StudyReport]
     """The closed study's report; raises `StudyOpenError` while it is open."""
+    asks_login: bool = False
+    """Whether the study asks for a Hugging Face login."""
     has_quiz: bool = False
     """Whether there is a quiz on this system."""
     is_ready: Callable[[], bool] = lambda: True

@@ -26,6 +26,10 @@ def build(inputs: PageInputs) -> gr.Blocks:
             with gr.Tab(texts.TAB_COMPARE, id="compare"):
                 open_page = compare_tab(inputs)
             with gr.Tab(texts.TAB_STUDY, id="study"):
+                if inputs.asks_login:
+                    gr.LoginButton(
+                        visible=False
+                    )  # its presence brings the routes; the link stands in the tab's own page
                 study = blind_study(elem_id="tdm-study")
             with gr.Tab(texts.TAB_RESULTS, id="results") as results:
                 refresh = results_tab(inputs.results, opened=results)

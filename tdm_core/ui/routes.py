@@ -35,6 +35,7 @@ from tdm_core.errors import (
 )
 from tdm_core.study.service import StudyService
 from tdm_core.study.trials import Choice, Offer, is_id, new_id
+from tdm_core.ui import login
 
 PREFIX = "/gradio_api/study"  # elsewhere Gradio's front proxy answers with its own page
 COOKIE = "tdm_rater"
@@ -80,16 +81,40 @@ class FullBody(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def routes(service: StudyService, secret: bytes) -> list[Route]:
-    """The study's routes; ``secret`` signs the raters' cookies and stays the same between starts."""
+def routes(
+    service: StudyService, secret: bytes, *, subject: Callable[[Request], str | None] = login.subject
+) -> list[Route]:
+    """The study's routes; ``secret`` signs the raters' cookies and stays the same between starts.
+
+    Where the study asks for a login, a rater is whoever ``subject`` says, and there is no cookie of ours.
+    """
     signer = Signer(secret, salt="tdm-rater")
+    by_login = service.rules.identity == "hf"
+
+    def rater_of(request: Request) -> str | None:
+        if not by_login:
+            return _rater(request, signer)
+        person = subject(request)
+        return service.rater_of(person) if person else None
+
+    def known_rater(request: Request) -> str:
+        rater = rater_of(request)
+        if rater is None and by_login:
+            raise UnknownTrialError("You are not logged in any more; log in and go on.")
+        if rater is None:
+            raise UnknownTrialError(
+                "Your browser sent no valid cookie of this study; allow cookies and reload the page."
+            )
+        return rater
 
     async def status(request: Request) -> Response:
         return answer_json(asdict(await run_in_threadpool(service.status)))
 
     async def next_trial(request: Request) -> Response:
         await read_body(request)
-        rater, is_new = (known, False) if (known := _rater(request, signer)) else (new_id(), True)
+        rater, is_new = (known, False) if (known := rater_of(request)) else (new_id(), True)
+        if is_new and by_login:
+            return answer_json(asdict(await run_in_threadpool(service.status)) | {"state": "login"})
         answer = await run_in_threadpool(service.next_trial, rater)
         response = answer_json(({"state": "trial"} if isinstance(answer, Offer) else {}) | asdict(answer))
         if is_new:
@@ -97,7 +122,7 @@ def routes(service: StudyService, secret: bytes) -> list[Route]:
         return response
 
     async def media(request: Request) -> Response:
-        rater, token = _known_rater(request, signer), request.path_params["token"]
+        rater, token = known_rater(request), request.path_params["token"]
         if request.method != "GET":  # a HEAD would be noted as sent without a byte of the body
             raise RequestError("Pictures are fetched with GET.")
         content = await run_in_threadpool(service.media, rater, token)
@@ -105,28 +130,28 @@ def routes(service: StudyService, secret: bytes) -> list[Route]:
         return FullBody(content, when_sent=partial(service.media_sent, rater, token))
 
     async def vote(request: Request) -> Response:
-        rater, (trial, choice, answers) = _known_rater(request, signer), _ballot(await read_body(request))
+        rater, (trial, choice, answers) = known_rater(request), _ballot(await read_body(request))
         votes = await run_in_threadpool(partial(service.cast_vote, rater, trial, choice, **answers))
         told = await run_in_threadpool(service.practice_answer, rater, trial)
         return answer_json({"accepted": True, "votes": votes} | ({"right": told is choice} if told else {}))
 
     async def skip(request: Request) -> Response:
-        rater, trial = _known_rater(request, signer), _text(await read_body(request), "trial")
+        rater, trial = known_rater(request), _text(await read_body(request), "trial")
         await run_in_threadpool(service.skip, rater, trial)
         return answer_json({"skipped": True})
 
     async def consent(request: Request) -> Response:
         await read_body(request)
-        await run_in_threadpool(service.consent, _known_rater(request, signer))
+        await run_in_threadpool(service.consent, known_rater(request))
         return answer_json({"accepted": True})
 
     async def withdraw(request: Request) -> Response:
         await read_body(request)
-        await run_in_threadpool(service.withdraw, _known_rater(request, signer))
+        await run_in_threadpool(service.withdraw, known_rater(request))
         return answer_json({"withdrawn": True})
 
     async def redeem(request: Request) -> Response:
-        rater, code = _known_rater(request, signer), _text(await read_body(request), "code")
+        rater, code = known_rater(request), _text(await read_body(request), "code")
         await run_in_threadpool(service.redeem, rater, code)
         return answer_json({"accepted": True})
 
@@ -134,7 +159,7 @@ def routes(service: StudyService, secret: bytes) -> list[Route]:
         return answer_json({"question": service.rules.question, "consent": service.rules.consent})
 
     async def close(request: Request) -> Response:
-        _known_rater(request, signer)  # a page elsewhere can post here, but not with our cookie
+        known_rater(request)  # a page elsewhere can post here, but not with our cookie
         await read_body(request)
         return answer_json(asdict(await run_in_threadpool(partial(service.close, by_visitor=True))))
 
@@ -161,6 +186,8 @@ def refusing(endpoint: Endpoint) -> Endpoint:
 
     async def answer(request: Request) -> Response:
         try:
+            if request.method == "POST" and request.headers.get("sec-fetch-site") == "cross-site":
+                raise RequestError("Another site's page asked this; open the study's own page.")
             return await endpoint(request)
         except tuple(ANSWERS) as error:
             status, code = next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)
@@ -180,13 +207,6 @@ def _rater(request: Request, signer: Signer) -> str | None:
     except (BadSignature, UnicodeError):
         return None
     return rater if is_id(rater) else None
-
-
-def _known_rater(request: Request, signer: Signer) -> str:
-    rater = _rater(request, signer)
-    if rater is None:
-        raise UnknownTrialError("Your browser sent no valid cookie of this study; allow cookies and reload the page.")
-    return rater
 
 
 def _give_cookie(response: Response, request: Request, value: str) -> None:

@@ -6,7 +6,7 @@
 
 const ROUTES = new URL("gradio_api/study/", document.baseURI);
 const POLL_MS = 1500;
-const STOPS = ["draft", "invite", "paused", "withdrawn", "finished"]; // states that are just shown
+const STOPS = ["draft", "invite", "login", "paused", "withdrawn", "finished"]; // states that are just shown
 const LOST = ["unknown", "expired", "duplicate"]; // refusals after which only another trial helps
 const root = element.querySelector(".tdm-study");
 const find = (selector) => root.querySelector(selector);
