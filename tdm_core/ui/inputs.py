@@ -34,6 +34,10 @@ class PageInputs:
     """A live distillation, where this page offers one."""
     students: Callable[[], dict[str, Preset]] = dict
     """Students that were made on this page, newest first: presets that differ from ``preset`` in their student."""
+    asks_login: bool = False
+    """Whether the study asks for a Hugging Face login."""
+    has_quiz: bool = False
+    """Whether there is a quiz on this system."""
     is_ready: Callable[[], bool] = lambda: True
     """Whether the weights are loaded; until then whoever waits is told what for."""
     reports: Sequence[Report] = ()

@@ -58,7 +58,7 @@
   function attribute(element, name) {
     if (!element.hasAttribute(name) || element.closest("[data-as-is]")) return;
     const found = translated(element.getAttribute(name));
-    if (found !== null) element.setAttribute(name, found);
+    if (found !== null && found !== element.getAttribute(name)) element.setAttribute(name, found); // or it never ends
   }
 
   function offer() {

@@ -66,13 +66,13 @@ LEFT_OVER = """() => {
   }
   return found;
 }"""
-NAMES = re.compile(r"SHA-256|[0-9a-f]{8}|Krippendorff|TDM_DATA_DIR|make bench|LoRA")
+NAMES = re.compile(r"cookie|SHA-256|[0-9a-f]{8}|Krippendorff|TDM_DATA_DIR|make bench|LoRA")
 
 
 def test_a_chinese_browser_sees_no_english(studio, open_page):
     page = open_page(studio.url, locale="zh-CN")
     page.get_by_role("tab", name="对比").wait_for()
-    assert page.evaluate("document.documentElement.lang") == "zh-Hans"
+    assert page.evaluate("document.documentElement.lang").startswith("zh")  # Gradio says which Chinese
     page.wait_for_function("document.querySelector('.tdm-card[data-id=teacher]')?.dataset.state === 'ready'")
     page.locator(".tdm-foot", has_text="三者始于同一噪声").first.wait_for()
     left = [text for text in page.evaluate(LEFT_OVER) if not NAMES.search(text)]
@@ -82,17 +82,27 @@ def test_a_chinese_browser_sees_no_english(studio, open_page):
     assert [text for text in page.evaluate(LEFT_OVER) if not NAMES.search(text)] == []
 
 
+def settle(page):
+    """A page that is left while it works complains of what was cut off."""
+    page.locator("#tdm-compare .tdm-card[data-state=ready]").nth(2).wait_for()
+    page.wait_for_timeout(300)
+
+
 def test_the_button_in_the_header_changes_the_language_and_the_browser_remembers(studio, open_page):
     page = open_page(studio.url)
+    settle(page)
     page.get_by_role("button", name="中文").click()
     page.get_by_role("tab", name="盲评").wait_for()
+    settle(page)
     page.goto(studio.url)
     page.get_by_role("tab", name="盲评").wait_for()
+    settle(page)
     page.get_by_role("button", name="English").click()
     page.get_by_role("tab", name="Blind study").wait_for()
+    settle(page)
 
 
 def test_a_prompt_stays_as_it_was_written(studio, open_page):
     page = open_page(f"{studio.url}/?lang=zh&prompt=Compare&seed=1")
     page.get_by_role("tab", name="对比").wait_for()
-    assert page.locator("#tdm-prompt textarea").input_value() == "Compare"
+    page.wait_for_function("document.querySelector('#tdm-prompt textarea')?.value === 'Compare'")  # not its translation

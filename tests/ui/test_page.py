@@ -125,7 +125,7 @@ def test_more_teacher_steps_cost_more_evaluations(page):
 def test_no_tab_is_wider_than_its_window(studio, open_page, width, height, scheme):
     page = open_page(studio.url, width=width, height=height, color_scheme=scheme)
     page.wait_for_function(ALL_READY)
-    for tab in ("Compare", "Distil", "Blind study", "Results", "Benchmarks", "About"):
+    for tab in ("Compare", "Distil", "Blind study", "Results", "Benchmarks", "Quiz", "About"):
         page.evaluate(
             "(name) => [...document.querySelectorAll('[role=tab]')].find((t) => t.innerText === name)?.click()", tab
         )

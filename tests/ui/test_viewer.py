@@ -2,57 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from io import BytesIO
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tdm_core.generation.media import encode_png
 from tdm_core.generation.sample import Role
-from tdm_core.ui import viewer
 from tests.ui.fakes import gradient
+from tests.ui.viewer_page import BARE, item, shot, show_viewer
 
-PAGE = f"""<!doctype html><html><body style="margin:0"><style>#host {{ width: 1000px; {viewer.STYLE} }}</style>
-<div id="host">{viewer.TEMPLATE}</div></body></html>"""
-MOUNT = """(items) => {
-  window.value = { rev: 1, items };
-  window.api = mount(document.querySelector(".tdm-viewer"), {
-    locked: Boolean(window.locked), below: 40, read: () => window.value, stop: () => {},
-    listen: (draw) => { window.draw = draw; },
-  });
-}"""
 LOOK = "() => [...document.querySelectorAll('.tdm-layer')].filter((l) => !l.hidden).map((l) => l.dataset.id)"
 TRANSFORMS = "() => [...document.querySelectorAll('.tdm-canvas')].map((c) => c.style.transform)"
-BARE = """.tdm-handle, .tdm-label { visibility: hidden } .tdm-stage { outline: none !important }
-.tdm-layer { border-radius: 0 !important }"""  # two rounded corners over each other are not quite one
-
-
-def item(name, pixels, **more):
-    url = "data:image/png;base64," + base64.b64encode(encode_png(pixels)).decode()
-    return {"id": name, "label": name.title(), "state": "ready", "seconds": 1.5, "src": url} | more
-
-
-def shot(page):
-    """The stage's pixels."""
-    return np.asarray(Image.open(BytesIO(page.locator(".tdm-stage").screenshot())).convert("RGB"))
 
 
 @pytest.fixture
 def show(open_page):
-    def show_(*items, locked=False, width=1280, **options):
-        page = open_page("", width=width, **options)
-        page.set_content(PAGE if width >= 1000 else PAGE.replace("width: 1000px", f"width: {width}px"))
-        page.evaluate(f"window.locked = {json.dumps(locked)}")
-        page.add_script_tag(content=viewer.SCRIPT + "\nwindow.mount = mount;")
-        page.evaluate(MOUNT, list(items))
-        page.wait_for_function("document.querySelector('.tdm-viewer').dataset.painted === '1'")
-        page.locator(".tdm-stage").focus()
-        return page
-
-    return show_
+    return lambda *items, **options: show_viewer(open_page, *items, **options)
 
 
 @pytest.fixture
@@ -187,9 +153,9 @@ def test_dragging_the_divider_is_monotone_and_survives_updates(three):
     page.mouse.move(x, y)
     page.mouse.down()
     wipes = []
-    for step in range(1, 9):
+    for step in range(1, 51):
         page.evaluate("window.value = { ...window.value }; window.draw()")
-        page.mouse.move(x + 15 * step, y)
+        page.mouse.move(x + 3 * step, y)
         wipes.append(page.evaluate("api.view.wipe"))
     page.mouse.up()
     assert wipes == sorted(wipes)
@@ -241,3 +207,119 @@ def test_locked_it_tells_nothing_and_leaves_the_arrows_to_the_votes(show):
     assert page.evaluate("[api.view.wipe, api.view.swapped]") == [0.5, False]
     page.keyboard.press("Shift+ArrowRight")
     assert page.evaluate("api.view.wipe") == pytest.approx(0.6)
+
+
+@pytest.fixture
+def fingers(show):
+    """Three pictures on a phone, and what two fingers do there: ``touch(kind, (x, y), ...)``."""
+    pictures = (item(role, gradient(role, 3)) for role in Role)
+    page = show(*pictures, width=390, height=844, has_touch=True, is_mobile=True, device_scale_factor=2)
+    page.evaluate("document.body.style.height = '2000px'")
+    session = page.context.new_cdp_session(page)
+
+    def touch(kind, *points):
+        touches = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(points)]
+        session.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": touches})
+
+    return page, touch
+
+
+def test_fingers_swipe_the_page_pinch_and_move_the_picture_wipe_and_peek(fingers):
+    page, touch = fingers
+    view = "() => ({ ...api.view })"
+    box = page.locator(".tdm-stage").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    touch("Start", (x + 60, y))
+    for step in range(1, 9):
+        touch("Move", (x + 60 - 15 * step, y))
+    touch("End")
+    assert page.evaluate("api.view.wipe") == pytest.approx(0.5 - 60 / box["width"], abs=0.06)
+    assert page.evaluate(view)["z"] == 1
+
+    touch("Start", (x - 20, y), (x + 20, y))
+    for spread in range(20, 90, 10):
+        touch("Move", (x - spread, y), (x + spread, y))
+    touch("End")
+    zoomed = page.evaluate(view)
+    assert zoomed["z"] > 2
+    assert zoomed["wipe"] == pytest.approx(page.evaluate("api.view.wipe"))
+
+    page.keyboard.press("3")  # in blink a finger on a zoomed picture moves it
+    touch("Start", (x, y))
+    for step in range(1, 6):
+        touch("Move", (x + 10 * step, y + 6 * step))
+    touch("End")
+    moved = page.evaluate(view)
+    assert moved["cx"] < zoomed["cx"]
+    assert moved["cy"] < zoomed["cy"]
+    assert page.evaluate(LOOK) == ["teacher"]
+
+    touch("Start", (x, y))
+    page.wait_for_function(f"({LOOK})()[0] === 'student'")  # held: the other one
+    touch("End")
+    assert page.evaluate(LOOK) == ["teacher"]
+
+    page.keyboard.press("0")  # the whole picture: now up and down belongs to the page
+    touch("Start", (x, y))
+    for step in range(1, 12):
+        touch("Move", (x, y - 20 * step))
+        page.wait_for_timeout(16)
+    touch("End")
+    page.wait_for_function("scrollY > 40")
+
+
+@pytest.mark.parametrize("direction", ["ltr", "rtl"])
+@pytest.mark.parametrize("width", [640, 360])  # 1280 and 720 pixels at 200 %
+def test_nothing_is_cut_off_at_twice_the_text_size_or_from_right_to_left(show, width, direction):
+    pictures = [item(role, gradient(role, 3), label=f"{role} ضعيف", note="28 خطوة · 56") for role in Role]
+    page = show(*pictures, width=width, height=430, device_scale_factor=2)
+    page.evaluate("(direction) => { document.documentElement.dir = direction; draw() }", direction)
+    for mode in "1234":
+        page.keyboard.press(mode)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        for button in page.locator(".tdm-head button:visible, .tdm-head summary:visible").all():
+            box = button.bounding_box()
+            assert box["x"] >= -1
+            assert box["x"] + box["width"] <= width + 1
+    page.keyboard.press("2")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("api.view.wipe") == pytest.approx(0.52)
+    handle, layer = (page.locator(each).first.bounding_box() for each in (".tdm-handle", ".tdm-layer"))
+    assert handle["x"] + 22 == pytest.approx(layer["x"] + 0.52 * layer["width"], abs=1.5)
+
+
+def test_full_screen_fills_the_screen_and_escape_leaves(three):
+    page = three
+    before = page.locator(".tdm-stage").bounding_box()["height"]
+    page.keyboard.press("f")
+    page.wait_for_function("document.fullscreenElement === document.querySelector('.tdm-viewer')")
+    page.keyboard.press("2")
+    page.wait_for_function(f"document.querySelector('.tdm-layer').getBoundingClientRect().height > {before}")
+    assert page.evaluate("document.querySelector('.tdm-viewer').scrollHeight <= innerHeight")
+    page.keyboard.press("f")
+    page.wait_for_function("!document.fullscreenElement")
+
+
+def test_the_downloads_hold_the_pixels_that_are_shown(three):
+    page = three
+    page.keyboard.press("d")
+    with page.expect_download() as caught:
+        page.get_by_role("button", name="The pair beside each other").click()
+    pair = np.asarray(Image.open(caught.value.path()).convert("RGB"))
+    assert np.array_equal(pair[:, :128], gradient(Role.TEACHER, 3))
+    assert np.array_equal(pair[:, 136:], gradient(Role.STUDENT, 3))
+    page.keyboard.press("d")
+    with page.expect_download() as caught:
+        page.get_by_role("button", name="All of them, with labels").click()
+    grid = np.asarray(Image.open(caught.value.path()).convert("RGB"))
+    assert np.array_equal(grid[:128, 136:264], gradient(Role.TEACHER_FEW, 3))
+    assert grid.shape[0] > 128
+    assert grid[130:].min() < 100  # there are words
+
+
+def test_the_clocks_can_be_hidden(three):
+    three.keyboard.press("i")
+    assert not three.locator(".tdm-cards").is_visible()
+    three.keyboard.press("i")
+    assert three.locator(".tdm-cards").is_visible()

@@ -17,7 +17,8 @@ import gradio as gr
 HERE = Path(__file__).parent
 TEMPLATE = (HERE / "viewer.html").read_text(encoding="utf-8")
 STYLE = (HERE / "viewer.css").read_text(encoding="utf-8")
-SCRIPT = (HERE / "viewer.js").read_text(encoding="utf-8").replace("\nexport ", "\n")
+PARTS = ("media.js", "difference.js", "clock.js", "loupe.js", "viewer.js")
+SCRIPT = "\n".join((HERE / part).read_text(encoding="utf-8") for part in PARTS).replace("\nexport ", "\n")
 
 _FEED = """
 const listeners = [];

@@ -1,51 +1,43 @@
-// The comparison viewer: one to four pictures of one request, side by side, under a slider or blinking in
-// place, with one zoom and one pan for all of them.
+// The comparison viewer: one to four pictures or clips of one request, side by side, under a slider, blinking in place
+// or as their difference, with one zoom, one pan and one clock for all of them.
 //
 //   mount(root, source)   root: the element of viewer.html; all state lives in the closure of this call
-//   source.read()         the value: {rev, prompt, link, settings, items: [item]}
+//   source.read()         the value: {rev, prompt, link, settings, files, fps, items: [item]}
 //   source.listen(draw)   calls `draw` whenever the value has changed
 //   source.stop()         ends the run that is shown
-//   source.locked         true on the blind page: no cards, links, downloads or swapping; arrows belong to the votes
+//   source.locked         true on the blind page: no cards, links, downloads, swapping, difference or loupe; arrows
+//                         belong to the votes
 //   source.below          pixels below the pictures that should stay in sight
 //   item                  {id, label, note, state: idle|queued|running|ready|failed, step, steps, elapsed, seconds,
-//                          badge, message, src, preview}
-//                        or, already decoded, {id, label, state, picture: {bitmap, x, width}}
+//                          badge, message, src, frames, preview}; frames > 1: src is a clip of so many
+//                         or, already decoded, {id, label, state, picture: {bitmap, x, width}}, for a clip
+//                         {bitmaps, x, width}: the side begins at x of each bitmap (see `decode` and `decodeClip`)
+//   files                 [{label, src, name}]: more that can be downloaded
 //
-// Pictures are drawn once, unscaled, on one canvas per pane and scaled by one CSS transform, so that every pane has
-// the same box model and pixels stay as the server sent them. Visitors' words enter through textContent alone.
+// Frames are drawn unscaled on one canvas per pane, which one CSS transform scales, so that every pane has the same
+// box model and pixels stay as the server sent them. Visitors' words enter through textContent alone.
 
 const ZOOM_MAX = 32;
-const MODES = ["side", "slider", "blink"];
+const MODES = ["side", "slider", "blink", "diff"];
 const GAP_PX = 12;
 const STAGE_SHARES = { side: [0.46, 0.7], over: [0.62, 0.7], locked: [0.46, 0.7] }; // of the window's height
 const SLOW_SECONDS = 0.8; // a run of this length can be stopped
+const GAINS = [1, 2, 4, 8, 16, 32, 64];
 const KEYS = [
-  ["1 2 3", "side by side, slider, blink"], ["B", "hold: show the other picture"],
-  ["+ −", "zoom"], ["0", "fit"], ["Z", "one picture pixel per screen pixel"], ["Arrows", "move; in the slider: wipe"],
+  ["1 2 3", "side by side, slider, blink"], ["B", "hold: show the other one"],
+  ["+ −", "zoom"], ["0", "fit"], ["Z", "one picture pixel per screen pixel; again: two"], ["Arrows", "move; in the slider: wipe"],
   ["Shift + arrows", "larger steps"], ["S", "smooth or nearest pixels"], ["F", "full screen"],
+  ["Space", "play or pause"], [", .", "previous, next frame"], ["Home End", "first, last frame"],
+  ["[ ] \\", "loop: start, end, all"], ["< >", "slower, faster"],
 ];
-const OPEN_KEYS = [["X", "swap the sides"], ["D", "download"], ["C", "copy a link to this view"]];
+const OPEN_KEYS = [["4", "difference"], ["G, Shift + G", "stronger, weaker difference"], ["H", "difference as a heat map"],
+  ["N P", "the places that differ most"], ["L", "loupe with values"], ["I", "hide or show the clocks"],
+  ["X", "swap the sides"], ["D", "download"], ["C", "copy a link to this view"]];
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const create = (tag, className, textContent = "") =>
   Object.assign(document.createElement(tag), { className, textContent });
 const button = (name, text, onclick) => Object.assign(create("button", name, text), { type: "button", onclick });
-
-/** The address of a picture on this server or in this page; null for any other, which is never fetched. */
-function localUrl(source) {
-  const url = new URL(typeof source === "string" ? source : source.url, location.href);
-  const isLocal = url.origin === location.origin || url.protocol === "blob:" || url.href.startsWith("data:image/");
-  return isLocal ? url.href : null;
-}
-
-/** Decoded pixels as they are in the file: no colour conversion, no premultiplication. */
-export async function decode(source) {
-  const url = localUrl(source);
-  if (!url) throw new Error("it lies on another host");
-  const response = await fetch(url);
-  if (!response.ok) throw new Error(`HTTP ${response.status}`);
-  return createImageBitmap(await response.blob(), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
-}
 
 /** The grid that shows `count` pictures of one aspect largest inside width x height. */
 function bestGrid(count, aspect, width, height) {
@@ -63,10 +55,12 @@ function bestGrid(count, aspect, width, height) {
 export function mount(root, source) {
   const $ = (selector) => root.querySelector(selector);
   const stage = $(".tdm-stage"), layers = $(".tdm-layers"), handle = $(".tdm-handle"), cards = $(".tdm-cards");
-  const panes = new Map(); // id -> {id, item, layer, canvas, card, shown, wanted}
+  const scrubber = $(".tdm-scrub input"), lensBox = $(".tdm-loupe"), look = makeLoupe(lensBox);
+  const panes = new Map(); // id -> {id, item, layer, canvas, card, frames, shown, wanted, at}
   const view = { mode: window.innerWidth < 600 ? "slider" : "side", z: 1, cx: 0.5, cy: 0.5, wipe: 0.5,
-                 flipped: false, swapped: false, smooth: true, pair: null };
-  let peek = false, size = { w: 1, h: 1 }, received = 0;
+                 flipped: false, swapped: false, smooth: true, pair: null, gain: 4, heat: false, loupe: false, bare: false };
+  let peek = false, size = { w: 1, h: 1 }, received = 0, pointed = null, peak = -1, marked = null;
+  let plays = !matchMedia("(prefers-reduced-motion: reduce)").matches; // whether a clip starts by itself
   const filled = {}; // what a list or menu was filled from, so that ticks leave an open one alone
 
   // ---- which panes are shown, and where -----------------------------------------------------------------------
@@ -78,6 +72,8 @@ export function mount(root, source) {
     const chosen = view.pair?.every((id) => all.includes(id)) ? all.filter((id) => view.pair.includes(id)) : [];
     return chosen.length === 2 ? chosen : [all[0], all.at(-1)];
   }
+  /** The panes that are looked at, in their order on the screen. */
+  const seen = () => (view.mode === "side" ? ids() : [...new Set(pair())]).map((id) => panes.get(id)).filter(Boolean);
 
   /** How tall the stage may be, so that what stands below it stays in sight where that is possible. */
   function room() {
@@ -109,7 +105,9 @@ export function mount(root, source) {
     cards.style.setProperty("--columns", view.mode === "side" && grid.columns > 1 ? grid.columns : items().length || 1);
     cards.style.paddingInline = grid.columns > 1 ? `${grid.left}px` : "";
     for (const pane of panes.values()) placePane(pane, grid.of.get(pane.id), pane.id === first, pane.id === second);
+    placeDifference(grid.of.get(first));
     placeHandle(grid.of.get(first));
+    placeLoupe();
     Object.assign(root.dataset, { mode: view.mode, columns: grid.columns });
     $(".tdm-zoom").textContent = view.z === 1 ? "Fit" : `${Math.round(view.z * 100)} %`;
   }
@@ -117,19 +115,35 @@ export function mount(root, source) {
   function placePane(pane, box, isFirst, isSecond) {
     pane.layer.hidden = !box || !visible(isFirst);
     if (!box) return;
-    const { layer, canvas } = pane, fit = Math.min(box.w / canvas.width, box.h / canvas.height), scale = fit * view.z;
-    const offset = (centre, length, room) =>
-      length <= room ? (room - length) / 2 : clamp(room / 2 - centre * length, room - length, 0);
-    const x = offset(view.cx, canvas.width * scale, box.w), y = offset(view.cy, canvas.height * scale, box.h);
+    const { layer, canvas } = pane;
+    pane.at = transform(canvas, box);
+    layer.querySelector(".tdm-mark").hidden = !marked;
+    if (marked) placeMark(pane, marked);
     // In the slider only the upper picture is cut: two cut edges beside each other would show a seam.
     const cut = view.mode === "slider" && isFirst ? `inset(0 ${(1 - wipe()) * 100}% 0 0)` : "";
     Object.assign(layer.style, { left: `${box.left}px`, top: `${box.top}px`, width: `${box.w}px`, height: `${box.h}px`,
                                  clipPath: cut, zIndex: isFirst ? 1 : 0 });
-    canvas.style.transform = `translate(${x}px, ${y}px) scale(${scale})`;
     layer.dataset.corner = view.mode === "slider" && isSecond ? "right" : "left";
   }
 
-  const visible = (isFirst) => view.mode !== "blink" || isFirst !== (view.flipped !== peek);
+  /** Scale and move a canvas inside its box; the same for every pane, whatever the size of its pixels. */
+  function transform(canvas, box) {
+    const scale = Math.min(box.w / canvas.width, box.h / canvas.height) * view.z;
+    const offset = (centre, length, room) =>
+      length <= room ? (room - length) / 2 : clamp(room / 2 - centre * length, room - length, 0);
+    const x = offset(view.cx, canvas.width * scale, box.w), y = offset(view.cy, canvas.height * scale, box.h);
+    canvas.style.transform = `translate(${x}px, ${y}px) scale(${scale})`;
+    return { x, y, w: canvas.width * scale, h: canvas.height * scale };
+  }
+
+  function placeMark({ layer, at }, { x, y }) {
+    Object.assign(layer.querySelector(".tdm-mark").style, { left: `${at.x + x * at.w}px`, top: `${at.y + y * at.h}px` });
+  }
+
+  const visible = (isFirst) => {
+    if (view.mode === "diff") return peek && isFirst; // holding B: what the difference was made from
+    return view.mode !== "blink" || isFirst !== (view.flipped !== peek);
+  };
   const wipe = () => (peek ? (view.wipe > 0.5 ? 0 : 1) : view.wipe);
 
   function placeHandle(box) {
@@ -140,18 +154,86 @@ export function mount(root, source) {
     handle.setAttribute("aria-valuenow", Math.round(view.wipe * 100));
   }
 
+  // ---- difference and loupe -----------------------------------------------------------------------------------
+  const differing = create("div", "tdm-layer tdm-difference"), differingCanvas = create("canvas", "tdm-canvas");
+  Object.assign(differing.dataset, { id: "difference" });
+  differingCanvas.setAttribute("role", "img");
+  differing.append(differingCanvas, create("i", "tdm-mark"), create("span", "tdm-label"));
+  const compared = { key: "", result: null };
+
+  /** The difference of the chosen pair as it is painted now; made anew only when something has changed. */
+  function compare() {
+    const both = pair().map((id) => panes.get(id));
+    if (both.some((pane) => !pane?.frames) || both[0] === both[1]) return null;
+    const key = [...both.flatMap((pane) => [pane.id, pane.painted]), view.gain, view.heat].join();
+    if (key !== compared.key)
+      Object.assign(compared, { key, result: difference(both[0].canvas, both[1].canvas, view) });
+    return compared.result;
+  }
+
+  function placeDifference(box) {
+    const result = view.mode === "diff" && box ? compare() : null;
+    if (!result || peek) return differing.remove();
+    if (!differing.isConnected) layers.append(differing);
+    if (differing.dataset.key !== compared.key) {
+      const { width, height } = result.image;
+      Object.assign(differingCanvas, { width, height });
+      differingCanvas.getContext("2d").putImageData(result.image, 0, 0);
+      differing.dataset.key = compared.key;
+    }
+    Object.assign(differing.style, { left: `${box.left}px`, top: `${box.top}px`, width: `${box.w}px`, height: `${box.h}px` });
+    const at = transform(differingCanvas, box), mark = differing.querySelector(".tdm-mark");
+    mark.hidden = !marked;
+    if (marked) placeMark({ layer: differing, at }, marked);
+    const words = pair().map((id) => panes.get(id).item.label).join(" and ");
+    const numbers = result.max
+      ? `mean ${result.mean.toFixed(2)} · largest ${result.max} of 255 · ${result.psnr.toFixed(1)} dB` : "no difference at all";
+    differing.querySelector(".tdm-label").textContent = numbers;
+    differingCanvas.setAttribute("aria-label", `Difference of ${words}: ${numbers}`);
+  }
+
+  function jump(by) {
+    const result = compare();
+    if (!result?.peaks.length) return toast(result ? "No difference at all" : "There is nothing to compare yet");
+    peak = (Math.min(peak, result.peaks.length - 1) + by + result.peaks.length) % result.peaks.length;
+    const { x, y, most } = result.peaks[peak];
+    Object.assign(view, { z: Math.max(view.z, 4), cx: x, cy: y });
+    marked = { x, y };
+    settle();
+    toast(`${peak + 1} of ${result.peaks.length}: differs by up to ${most} of 255`);
+  }
+
+  /** Where a pointer is, in 0..1 of the picture under it. */
+  function pointAt(event) {
+    const layer = event.target.closest?.(".tdm-layer"), pane = layer && panes.get(layer.dataset.id);
+    const box = stage.getBoundingClientRect(), place = { left: event.clientX - box.left, top: event.clientY - box.top };
+    if (!pane?.at) return { ...place, x: view.cx, y: view.cy };
+    const inside = layer.getBoundingClientRect();
+    return { ...place, x: (event.clientX - inside.left - pane.at.x) / pane.at.w, y: (event.clientY - inside.top - pane.at.y) / pane.at.h };
+  }
+
+  function placeLoupe() {
+    lensBox.hidden = !view.loupe || !panes.size;
+    if (lensBox.hidden) return;
+    const box = shownBox(), at = pointed ?? { left: box.left + box.w / 2, top: box.top + box.h / 2, x: view.cx, y: view.cy };
+    look(at, seen().map(({ canvas, item }) => ({ canvas, label: item.label })));
+    const beside = (start, length, room) => clamp(start + 20 + length > room ? start - length - 20 : start + 20, 0, Math.max(room - length, 0));
+    lensBox.style.left = `${beside(at.left, lensBox.offsetWidth, stage.clientWidth)}px`;
+    lensBox.style.top = `${beside(at.top, lensBox.offsetHeight, stage.clientHeight)}px`;
+  }
+
   // ---- panes, cards and pictures ------------------------------------------------------------------------------
   function newPane(id) {
     const layer = create("div", "tdm-layer"), canvas = create("canvas", "tdm-canvas"), card = create("div", "tdm-card");
     Object.assign(canvas, { width: size.w, height: size.h });
     canvas.setAttribute("role", "img");
-    layer.append(canvas, create("span", "tdm-label"), create("div", "tdm-message"));
+    layer.append(canvas, create("i", "tdm-mark"), create("span", "tdm-label"), create("div", "tdm-message"));
     card.append(create("b", "tdm-name"), create("span", "tdm-clock"), create("span", "tdm-note"),
                 create("span", "tdm-badge"), create("i", "tdm-track"));
     if (!source.locked) layer.append(button("tdm-stop", "Stop", () => source.stop()));
     layers.append(layer);
     cards.append(card);
-    return { id, layer, canvas, card, shown: null, wanted: null };
+    return { id, layer, canvas, card, shown: null, wanted: null, frames: null, painted: null };
   }
 
   function draw() {
@@ -192,28 +274,78 @@ export function mount(root, source) {
     pane.layer.dataset.stale = !wanted && item.state !== "idle" && item.state !== "ready";
     if (!wanted || wanted === pane.wanted) return;
     pane.wanted = wanted;
-    if (item.picture) return paint(pane, wanted, item.picture);
+    if (item.picture) return take(pane, wanted, item.picture);
     try {
-      const bitmap = await decode(wanted);
-      if (pane.wanted === wanted) paint(pane, wanted, { bitmap, x: 0, width: bitmap.width });
+      const isClip = item.frames > 1 && wanted !== item.preview, { fps } = clipClock();
+      const onFrame = (count) => { if (pane.wanted === wanted) pane.layer.dataset.loading = `${count} of ${item.frames} frames`; };
+      const bitmaps = isClip ? await decodeClip(wanted, { frames: item.frames, fps, onFrame }) : [await decode(wanted)];
+      if (pane.wanted === wanted) take(pane, wanted, { bitmaps, x: 0, width: bitmaps[0].width });
     } catch (error) {
       const retry = () => { pane.wanted = null; load(pane); };
-      if (pane.wanted === wanted) message(pane, `The picture did not arrive (${error.message}).`, retry);
+      if (pane.wanted === wanted) message(pane, `It did not arrive (${error.message}).`, retry);
     }
+    delete pane.layer.dataset.loading;
   }
 
-  function paint(pane, key, { bitmap, x, width }) {
-    const { canvas } = pane, height = bitmap.height;
-    Object.assign(canvas, { width, height });
-    canvas.getContext("2d", { colorSpace: "srgb" }).drawImage(bitmap, x, 0, width, height, 0, 0, width, height);
-    pane.shown = key;
+  /** New frames for a pane: they stay until the next ones are decoded, so that nothing blinks. */
+  function take(pane, key, { bitmap, bitmaps = [bitmap], x, width }) {
+    const height = bitmaps[0].height;
+    Object.assign(pane, { frames: { bitmaps, x, width, height }, shown: key, painted: null });
     pane.layer.dataset.preview = key === pane.item.preview;
     const aspectChanged = root.dataset.painted && size.w * height !== size.h * width;
     size = { w: width, h: height };
     if (aspectChanged) Object.assign(view, { z: 1, cx: 0.5, cy: 0.5 });
+    const { frames, fps } = clipClock();
+    clock.reset(frames, fps);
+    if (recalled !== null && frames > 1) { clock.seek(recalled); recalled = null; }
+    paint(pane);
     place();
-    if (items().every((item) => item.state !== "ready" || panes.get(item.id).shown === panes.get(item.id).wanted))
+    if (frames > 1 && plays && !clock.playing) clock.play();
+    if (items().every((item) => item.state !== "ready" || panes.get(item.id).shown === panes.get(item.id).wanted)) {
       root.dataset.painted = source.read().rev;
+      root.dispatchEvent(new CustomEvent("tdm-painted"));
+    }
+  }
+
+  function paint(pane) {
+    const { bitmaps, x, width, height } = pane.frames, index = Math.min(clock.frame, bitmaps.length - 1);
+    const painted = `${pane.shown}#${index}`;
+    if (pane.painted === painted) return;
+    if (pane.canvas.width !== width || pane.canvas.height !== height) Object.assign(pane.canvas, { width, height });
+    pane.canvas.getContext("2d").drawImage(bitmaps[index], x, 0, width, height, 0, 0, width, height);
+    pane.painted = painted;
+  }
+
+  const clipClock = () => ({
+    frames: Math.max(1, ...[...panes.values()].map((pane) => pane.frames?.bitmaps.length ?? 1)), fps: source.read()?.fps || 8,
+  });
+
+  const clock = makeClock({
+    paint() {
+      for (const pane of panes.values()) if (pane.frames) paint(pane);
+      if (view.mode === "diff" || view.loupe) place();
+      showFrame();
+    },
+    changed() { showClock(); remember(); },
+    alive: () => root.isConnected,
+  });
+
+  function showFrame() {
+    scrubber.value = clock.frame;
+    $(".tdm-frame").textContent = `${clock.frame + 1} / ${clock.frames}`;
+    if (!clock.playing) remember();
+  }
+
+  function showClock() {
+    const [first, last] = clock.span, share = (frame) => `${(100 * frame) / Math.max(clock.frames - 1, 1)}%`;
+    $(".tdm-transport").hidden = clock.frames < 2;
+    scrubber.max = clock.frames - 1;
+    root.dataset.playing = clock.playing;
+    $("[data-act=play]").setAttribute("aria-label", clock.playing ? "Pause" : "Play");
+    $("[data-act=rate]").textContent = `${{ 0.25: "¼", 0.5: "½" }[clock.rate] ?? clock.rate}×`;
+    Object.assign($(".tdm-scrub i").style, { left: share(first), right: `${100 - (100 * last) / Math.max(clock.frames - 1, 1)}%` });
+    $("[data-act=unmark]").disabled = !clock.loop;
+    showFrame();
   }
 
   function message(pane, text, retry) {
@@ -226,7 +358,7 @@ export function mount(root, source) {
 
   // ---- clocks: the server sends seconds, the browser only fills the time between two ticks --------------------
   const elapsed = (item) => (item.elapsed ?? 0) + (performance.now() - received) / 1000;
-  const clock = (item) => {
+  const clockText = (item) => {
     if (item.state === "ready" && item.seconds != null) return seconds(item.seconds);
     if (item.state === "running") return seconds(elapsed(item));
     return { queued: item.message, failed: "failed" }[item.state] ?? "";
@@ -234,9 +366,9 @@ export function mount(root, source) {
   const seconds = (value) => `${value.toFixed(value < 10 ? 2 : 1)} s`;
   function tick() {
     for (const { item, card, layer } of panes.values()) {
-      card.querySelector(".tdm-clock").textContent = clock(item);
+      card.querySelector(".tdm-clock").textContent = clockText(item);
       layer.dataset.slow = item.state === "running" && elapsed(item) > SLOW_SECONDS;
-      layer.querySelector(".tdm-label").textContent = [item.label, clock(item)].filter(Boolean).join(" · ");
+      layer.querySelector(".tdm-label").textContent = [item.label, clockText(item)].filter(Boolean).join(" · ");
     }
   }
   setInterval(() => { if (items().some((item) => item.state === "running") && root.isConnected) tick(); }, 100);
@@ -262,7 +394,11 @@ export function mount(root, source) {
     if (isNew("pairs", options.join())) select.replaceChildren(...options.map((option) => new Option(...option)));
     select.value = all.map((item) => item.id).filter((id) => pair().includes(id)).join(" ");
     $(".tdm-pair").hidden = view.mode === "side" || all.length < 3;
-    $(".tdm-flip").hidden = view.mode !== "blink";
+    $(".tdm-flip").hidden = view.mode !== "blink" || all.length < 2;
+    for (const name of [".tdm-gain", ".tdm-next"]) $(name).hidden = view.mode !== "diff";
+    $(".tdm-times").textContent = `× ${view.gain}`;
+    for (const name of ["heat", "loupe"]) $(`[data-act=${name}]`).setAttribute("aria-pressed", view[name]);
+    root.dataset.bare = view.bare;
     for (const mode of MODES) $(`[data-act=${mode}]`).setAttribute("aria-pressed", view.mode === mode);
     $("[data-act=smooth]").setAttribute("aria-pressed", view.smooth);
     $("[data-act=smooth]").textContent = view.smooth ? "Smooth" : "Nearest";
@@ -270,9 +406,10 @@ export function mount(root, source) {
   }
 
   function fillDownloads() {
-    const value = source.read(), sheet = $(".tdm-sheet");
-    const entries = items().filter((item) => item.src && localUrl(item.src))
-      .map((item) => [item.label, localUrl(item.src), `${item.id}.png`]);
+    const value = source.read(), sheet = $(".tdm-sheet"), ready = items().filter((item) => item.src && localUrl(item.src));
+    const ending = (item) => (item.frames > 1 ? "mp4" : "png"), entries = [];
+    for (const item of ready) entries.push([item.label, localUrl(item.src), `${item.id}.${ending(item)}`]);
+    for (const file of value?.files ?? []) if (localUrl(file.src)) entries.push([file.label, localUrl(file.src), file.name]);
     if (value?.settings) {
       const json = JSON.stringify(value.settings, null, 2);
       entries.push(["Settings and clocks", `data:application/json,${encodeURIComponent(json)}`, "settings.json"]);
@@ -280,8 +417,13 @@ export function mount(root, source) {
     if (!isNew("downloads", entries.join())) return;
     const link = ([label, href, download]) => Object.assign(create("a", "", label), { href, download });
     sheet.replaceChildren(...entries.map(link));
+    if (ready.length > 1) sheet.append(
+      button("", "The pair beside each other", () => saveCanvas(contactSheet(pair().map(sheetEntry)), "pair.png")),
+      button("", "All of them, with labels", () => saveCanvas(contactSheet(ids().map((id) => ({ ...sheetEntry(id), words: caption(id) }))), "grid.png")));
     if (!entries.length) sheet.append(create("p", "", "Nothing to download yet."));
   }
+  const sheetEntry = (id) => ({ canvas: panes.get(id).canvas });
+  const caption = (id) => [panes.get(id).item.label, panes.get(id).item.note, clockText(panes.get(id).item)].filter(Boolean).join(" · ");
 
   let toastTimer;
   function toast(text) {
@@ -309,22 +451,25 @@ export function mount(root, source) {
   function zoomTo(z, px = 0, py = 0) {
     const before = fitScale() * view.z, after = clamp(z, Math.min(1, oneToOne()), ZOOM_MAX);
     const shift = 1 / before - 1 / (fitScale() * after);
+    marked = null;
     Object.assign(view, { z: after, cx: view.cx + (px * shift) / size.w, cy: view.cy + (py * shift) / size.h });
     settle();
   }
 
   function panBy(dx, dy) {
+    marked = null;
     const scale = fitScale() * view.z;
     Object.assign(view, { cx: view.cx - dx / (size.w * scale), cy: view.cy - dy / (size.h * scale) });
     settle();
   }
 
   function settle() {
+    pointed = null;
     const box = shownBox(), scale = fitScale(box) * view.z;
     const bound = (centre, share) => (share >= 1 ? 0.5 : clamp(centre, share / 2, 1 - share / 2)); // share: in sight
     view.cx = bound(view.cx, box.w / (size.w * scale));
     view.cy = bound(view.cy, box.h / (size.h * scale));
-    stage.style.touchAction = view.z > 1 ? "none" : "pan-y pinch-zoom";
+    stage.style.touchAction = view.z > 1 ? "none" : "pan-y";
     place();
     remember();
   }
@@ -346,6 +491,7 @@ export function mount(root, source) {
   });
   stage.addEventListener("pointermove", (event) => {
     const last = pointers.get(event.pointerId);
+    if (!last && view.loupe) { pointed = pointAt(event); placeLoupe(); }
     if (!last) return;
     pointers.set(event.pointerId, event);
     const [dx, dy] = [event.clientX - last.clientX, event.clientY - last.clientY];
@@ -391,11 +537,31 @@ export function mount(root, source) {
 
   // ---- actions: every key has a button ------------------------------------------------------------------------
   const redraw = (change) => { Object.assign(view, change); settle(); fillPairs(); };
+  const louder = (by) => redraw({ gain: GAINS[clamp(GAINS.indexOf(view.gain) + by, 0, GAINS.length - 1)] });
   const turnTo = (mode) => { redraw({ mode, flipped: false }); stage.scrollIntoView({ block: "nearest" }); };
   const act = {
     side: () => turnTo("side"),
     slider: () => turnTo("slider"),
     blink: () => turnTo("blink"),
+    diff: () => turnTo("diff"),
+    more: () => louder(1),
+    less: () => louder(-1),
+    heat: () => redraw({ heat: !view.heat }),
+    next: () => jump(1),
+    previous: () => jump(-1),
+    loupe: () => redraw({ loupe: !view.loupe }),
+    bare: () => redraw({ bare: !view.bare }),
+    play: () => { plays = !clock.playing; clock.playing ? clock.pause() : clock.play(); },
+    back: () => clock.step(-1),
+    forward: () => clock.step(1),
+    first: () => { clock.pause(); clock.seek(0); },
+    last: () => { clock.pause(); clock.seek(clock.frames - 1); },
+    rate: () => clock.nextRate(),
+    slower: () => clock.faster(-1),
+    faster: () => clock.faster(1),
+    markIn: () => clock.mark("in"),
+    markOut: () => clock.mark("out"),
+    unmark: () => clock.mark(),
     flip: () => redraw({ flipped: !view.flipped }),
     swap: () => { view.swapped = !view.swapped; draw(); remember(); },
     smooth: () => redraw({ smooth: !view.smooth }),
@@ -410,23 +576,36 @@ export function mount(root, source) {
   };
   const keys = { 1: "side", 2: "slider", 3: "blink", s: "smooth", 0: "fit", z: "one", f: "full", "?": "help",
                  "+": "in", "=": "in", "-": "out", "−": "out" };
-  if (!source.locked) Object.assign(keys, { c: "link", d: "download", x: "swap" });
+  if (!source.locked) Object.assign(keys, { 4: "diff", c: "link", d: "download", x: "swap", g: "more", h: "heat", n: "next",
+                                            p: "previous", l: "loupe", i: "bare" });
+  const clipKeys = { " ": "play", ",": "back", ".": "forward", Home: "first", End: "last", "[": "markIn", "]": "markOut",
+                     "\\": "unmark", "<": "slower", ">": "faster" };
 
+  function closeMenu() {
+    const menu = $(".tdm-menu");
+    if (menu.open && menu.contains(document.activeElement)) menu.querySelector("summary").focus();
+    menu.open = false;
+  }
   root.addEventListener("click", (event) => {
     const name = event.target.closest("[data-act]")?.dataset.act;
     if (name && name !== "pair" && name !== "download") act[name]();
-    if (!event.target.closest(".tdm-menu")) $(".tdm-menu").open = false;
+    if (!event.target.closest(".tdm-menu") || event.target.closest(".tdm-sheet :is(a, button)")) closeMenu();
   });
-  $("[data-act=pair]").addEventListener("change", (event) => redraw({ pair: event.target.value.split(" ") }));
+  $("[data-act=pair]").addEventListener("change", (event) => { peak = -1; redraw({ pair: event.target.value.split(" ") }); });
+  scrubber.addEventListener("input", () => { plays = false; clock.pause(); clock.seek(Number(scrubber.value)); });
 
   root.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey) return;
-    if (event.target.closest("input, textarea, select, dialog")) return;
+    if (event.target.closest("input:not([type=range]), textarea, select, dialog")) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (event.target === scrubber && /^(Arrow|Home|End)/.test(key)) return; // its own
+    if (key === " " && event.target.closest("button, summary, a")) return; // presses it
     if (key === "b") setPeek(true);
     else if (key.startsWith("Arrow")) { if (!arrow(key, event.shiftKey)) return; }
-    else if (key === "Escape") $(".tdm-menu").open = false;
+    else if (key === "Escape") closeMenu();
+    else if (key === "g" && event.shiftKey && keys.g) act.less();
     else if (keys[key]) act[keys[key]]();
+    else if (clipKeys[key] && clock.frames > 1) act[clipKeys[key]]();
     else return;
     event.preventDefault();
   });
@@ -445,7 +624,8 @@ export function mount(root, source) {
   // ---- the view in the address, never sent to the server ------------------------------------------------------
   const hash = () => new URLSearchParams({
     v: view.mode, z: view.z.toFixed(2), x: view.cx.toFixed(3), y: view.cy.toFixed(3), w: view.wipe.toFixed(2),
-    p: pair().join("-"), s: view.smooth ? "1" : "0", o: view.swapped ? "1" : "0",
+    p: pair().join("-"), s: view.smooth ? "1" : "0", o: view.swapped ? "1" : "0", g: view.gain, h: view.heat ? "1" : "0",
+    ...(clock.frames > 1 && !clock.playing ? { f: clock.frame } : {}),
   }).toString();
 
   function address(withRequest) {
@@ -462,6 +642,7 @@ export function mount(root, source) {
     rememberTimer = setTimeout(() => history.replaceState(history.state, "", address(source.read()?.fresh)), 300);
   }
 
+  let recalled = null;
   function recall() {
     const saved = new URLSearchParams(source.locked ? "" : location.hash.slice(1));
     if (!MODES.includes(saved.get("v"))) return;
@@ -472,8 +653,13 @@ export function mount(root, source) {
     Object.assign(view, {
       mode: saved.get("v"), z: number("z", 0.05, ZOOM_MAX, 1), cx: number("x", 0, 1, 0.5), cy: number("y", 0, 1, 0.5),
       wipe: number("w", 0, 1, 0.5), pair: saved.get("p")?.split("-"), smooth: saved.get("s") !== "0",
-      swapped: saved.get("o") === "1",
+      swapped: saved.get("o") === "1", heat: saved.get("h") === "1",
+      gain: GAINS.includes(number("g", 1, 64, 4)) ? number("g", 1, 64, 4) : 4,
     });
+    if (saved.has("f")) { // a link to one frame shows that frame, and waits
+      plays = false;
+      recalled = Math.round(number("f", 0, 1e4, 0));
+    }
   }
 
   root.classList.toggle("tdm-locked", Boolean(source.locked));
@@ -484,5 +670,5 @@ export function mount(root, source) {
   document.addEventListener("fullscreenchange", place);
   source.listen(draw);
   draw();
-  return { focus: () => stage.focus(), view };
+  return { focus: () => stage.focus(), view, clock };
 }
