@@ -37,8 +37,9 @@ from tdm_core.scenes.moving import grammar as moving
 from tdm_core.scenes.moving.sampling import sample_clip
 from tdm_core.scenes.sampling import sample_scene
 from tdm_core.settings import Settings
-from tdm_core.storage import SegmentWriter, machine_secret
+from tdm_core.storage import Rounds, SegmentWriter, machine_secret
 from tdm_core.study import StudyService
+from tdm_core.study.quiz import Quiz
 from tdm_core.training.live_runs import Event, LiveRuns, Wish
 from tdm_core.wiring import Wiring
 
@@ -46,7 +47,17 @@ if TYPE_CHECKING:
     from tdm_core.ui.inputs import System, Trajectory
     from tdm_core.ui.report import Table
 
-PRIVATE_NAMES = ("study.sqlite3", "study.sqlite3-wal", "study.sqlite3-shm", "secret", "bank", "studies", "students")
+PRIVATE_NAMES = (
+    "study.sqlite3",
+    "study.sqlite3-wal",
+    "study.sqlite3-shm",
+    "secret",
+    "bank",
+    "studies",
+    "quiz",
+    "students",
+)
+HUB_SECONDS = 60.0  # between two commits
 SUGGESTIONS, LONGEST_SUGGESTION = 6, 34
 LOOK_AGAIN_SECONDS = 10.0
 SCENE_WORDS = {
@@ -84,13 +95,22 @@ def main() -> int:
 
 def serve(settings: Settings) -> None:
     wiring = Wiring(settings)
+    if recovered := wiring.recover(settings.study):
+        logger.info("%d votes were recovered from the Hub", recovered)
     service = wiring.study(settings.study)
     preset = wiring.study_preset(service.rules.preset)
     if broken := wiring.store.problems(settings.study):
         logger.error("the study is paused: %s (all findings: study verify %s)", broken[0], settings.study)
         service.pause(f"The stored votes do not hold together, so the study is paused: {broken[0]}.")
     segments = SegmentWriter(wiring.store, settings.study, wiring.study_folder(settings.study) / "segments")
+    if service.rules.identity == "hf":
+        from tdm_core.ui.login import check_login
+
+        check_login()
+    hub = wiring.hub(settings.study)
+    uploads = Rounds(partial(hub.push, wiring.store), what="hub", every_seconds=HUB_SECONDS) if hub else None
     visitors = Visitors(sampler(wiring, preset))
+    quiz = None if rents_its_gpu() else wiring.quiz(preset)  # nobody else makes its pairs
     warm = threading.Event()
 
     def prepare() -> None:
@@ -105,16 +125,18 @@ def serve(settings: Settings) -> None:
             for _ in wiring.build_bank(settings.study, service, visitors.sample_politely):
                 pass
             logger.info("the study's pairs are complete")
+            for _ in wiring.build_quiz(quiz, visitors.sample_politely) if quiz else ():
+                pass
         except TDMError as error:
             logger.error("%s", error)
         finally:
             warm.set()  # a page must not say "loading" for ever; its own request will tell what is wrong
 
     lessons = Lessons(wiring, preset) if offers_lessons(settings, preset) else None
-    page = build_page(wiring, preset, visitors, service, warm, lessons)
+    page = build_page(wiring, preset, visitors, service, warm, lessons, has_quiz=quiz is not None)
     told_to_stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: told_to_stop.set())  # the page answers before its launch is over
-    launch(page, settings, service)
+    launch(page, settings, service, quiz)
     signal.signal(signal.SIGTERM, lambda *_: told_to_stop.set())  # once more: a launch may set its own
     threading.Thread(target=prepare, name="tdm-prepare", daemon=True).start()
     try:
@@ -125,6 +147,8 @@ def serve(settings: Settings) -> None:
         lessons.runs.close()
     page.close()
     segments.close()
+    if uploads:
+        uploads.close()
     wiring.close()
 
 
@@ -189,6 +213,8 @@ def build_page(
     service: StudyService,
     warm: threading.Event,
     lessons: Lessons | None,
+    *,
+    has_quiz: bool,
 ) -> Any:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str((wiring.settings.data_dir / "pictures").resolve())
@@ -214,6 +240,8 @@ def build_page(
             why_not=readiness(wiring),
             trajectory=trajectory(wiring, visitors),
             machine=f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+            has_quiz=has_quiz,
+            asks_login=service.rules.identity == "hf",
         )
     )
 
@@ -269,12 +297,17 @@ def trajectory(wiring: Wiring, visitors: Visitors) -> Trajectory:
     return look_inside
 
 
-def launch(page: Any, settings: Settings, service: StudyService) -> None:
+def launch(page: Any, settings: Settings, service: StudyService, quiz: Quiz | None) -> None:
+    from tdm_core.ui.admin import admin_routes
     from tdm_core.ui.page import launch_options
+    from tdm_core.ui.quiz_routes import quiz_routes
     from tdm_core.ui.routes import routes
 
+    ours = routes(service, machine_secret(settings.data_dir))
+    ours += quiz_routes(quiz) if quiz else []
+    ours += admin_routes(service, settings.admin_token) if settings.admin_token else []
     _, url, _ = page.launch(
-        app_kwargs={"routes": routes(service, machine_secret(settings.data_dir))},
+        app_kwargs={"routes": ours},
         max_file_size="1mb",
         blocked_paths=[str(Path(settings.data_dir, name).resolve()) for name in PRIVATE_NAMES],
         prevent_thread_lock=True,

@@ -15,6 +15,7 @@ TDMError
     ├── EarlyVoteError   a vote before the server has sent both sides and seen the minimum view
     ├── InvitationError  the code is unknown, or somebody has used it
     ├── StudyClosedError
+    ├── StudyPausedError
     ├── StudyOpenError   results are asked for while votes are still taken
     └── StorageError     the database is missing, locked, read-only or full
 
@@ -80,6 +81,10 @@ class InvitationError(StudyError):
 
 class StudyClosedError(StudyError):
     """The study takes no more votes."""
+
+
+class StudyPausedError(StudyError):
+    """Whoever holds the study has paused it; nothing was counted, and nothing is lost."""
 
 
 class StudyOpenError(StudyError):

@@ -73,6 +73,18 @@ def _study(text: str) -> str:
     return text
 
 
+def _repository(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", text):
+        raise ValueError(f"{text!r} is not OWNER/NAME")
+    return text
+
+
+def _token(text: str) -> str:
+    if len(text) < 16 or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("choose 16 or more letters, digits and signs, without spaces")  # not repeated: it is a secret
+    return text
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What a user may change without touching code."""
@@ -85,6 +97,12 @@ class Settings:
 
     study: str = field(default="demo", metadata={"parse": _study})
     """The study that the page holds: demo, or the name of one that `study create` made."""
+
+    hub_dataset: str | None = field(default=None, metadata={"parse": _repository})
+    """A private dataset of the Hugging Face Hub (OWNER/NAME) that keeps the votes where the disk does not last."""
+
+    admin_token: str | None = field(default=None, repr=False, metadata={"parse": _token})
+    """Opens the operator's page at /gradio_api/study/admin; unset: there is none."""
 
     presets: Path | None = field(default=None, metadata={"parse": _folder})
     """A folder of further preset files, read after ``assets/presets``."""

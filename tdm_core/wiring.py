@@ -6,25 +6,30 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
 
 from tdm_core.errors import ConfigError
 from tdm_core.generation.bank import STUDY_PROMPTS, Bank, BankProgress, build_bank, read_prompts
 from tdm_core.generation.batching import Batcher
 from tdm_core.generation.engine import Engine
-from tdm_core.generation.presets import SHIPPED, Preset, load_presets
+from tdm_core.generation.presets import PROJECT, SHIPPED, Preset, load_presets
 from tdm_core.generation.sample import Progress, Sample, Sampler, SampleRequest
 from tdm_core.settings import Settings
 from tdm_core.study import StudyService
+from tdm_core.study.quiz import Quiz, read_quiz
 from tdm_core.toml_config import from_mapping
 
 if TYPE_CHECKING:
     from tdm_core.storage import SqlStore
+    from tdm_core.storage.hub import HubSegments
     from tdm_core.ui.report import Report
 
 DEMO = "demo"  # the study that needs no `study create`
 DEMO_PRESET = "mini-sd3"
+QUIZZES = PROJECT / "assets" / "quizzes"
 REPORTS = SHIPPED.parent / "reports"
 
 
@@ -77,6 +82,28 @@ class Wiring:
 
         return open_store(self.settings.data_dir, self.settings.database_url)
 
+    def hub(self, study_id: str) -> HubSegments | None:
+        """The dataset that keeps this study's votes, if the settings name one."""
+        if self.settings.hub_dataset is None:
+            return None
+        from tdm_core.storage.hub import HubSegments
+
+        return HubSegments(self.settings.hub_dataset, study_id)
+
+    def recover(self, study_id: str) -> int:
+        """Make the study again from the Hub if this machine has lost it; the number of its votes, 0 if it has not.
+
+        Raises:
+            StorageError: if the Hub cannot be reached, or what it holds is broken.
+        """
+        hub = self.hub(study_id)
+        if hub is None or study_id in self.store.study_ids():
+            return 0
+        from tdm_core.storage import replay
+
+        with TemporaryDirectory() as folder:
+            return replay(self.store, Path(folder)) if hub.fetch(Path(folder)) else 0
+
     def close(self) -> None:
         """Let go of the replicas and the database, if they were used."""
         if "served" in vars(self):
@@ -125,13 +152,28 @@ class Wiring:
         """Holds the study's segments, and its bank unless it is the demo."""
         return self.settings.data_dir / "studies" / study_id
 
+    def quiz(self, preset: Preset) -> Quiz | None:
+        """The quiz on this preset over a bank of its own, if there is one."""
+        rules = read_quiz(QUIZZES, preset.name)
+        return Quiz(rules, Bank(self._quiz_folder(rules.prompts), preset=preset.name)) if rules else None
+
+    def build_quiz(self, quiz: Quiz, sample: Sampler) -> Iterator[BankProgress]:
+        rules = quiz.rules
+        folder = self._quiz_folder(rules.prompts)
+        return build_bank(folder, preset=rules.preset, prompts=rules.prompts, sample=sample, pairs=len(rules.prompts))
+
+    def _quiz_folder(self, prompts: tuple[str, ...]) -> Path:
+        """One for each list of prompts: pairs of an older list would never make this one whole."""
+        return self.settings.data_dir / "quiz" / sha256("\n".join(prompts).encode()).hexdigest()[:12]
+
     def build_bank(self, study_id: str, service: StudyService, sample: Sampler) -> Iterator[BankProgress]:
         """Make the pairs that the study still lacks; see `tdm_core.generation.bank.build_bank`."""
-        rules = service.rules
+        rules, preset = service.rules, self.study_preset(service.rules.preset)
         categories = {prompt: category for category, prompts in rules.prompts.items() for prompt in prompts}
         return build_bank(
             self.bank_folder(study_id),
-            preset=self.study_preset(rules.preset).name,
+            preset=preset.name,
+            fps=preset.fps,
             prompts=list(categories) or read_prompts(STUDY_PROMPTS),
             categories=categories,
             sample=sample,

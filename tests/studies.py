@@ -17,6 +17,9 @@ class FakePair:
     kind: str = "image"
     width: int = 128
     height: int = 128
+    frames: int = 1
+    fps: int = 1
+    length_ms: int = 0
     category: str = ""
     control_arm: str = "teacher"
 

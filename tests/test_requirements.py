@@ -11,10 +11,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 BROUGHT_BY_THE_PLATFORM = {"spaces", "ray"}  # imported only where a Space or a cluster has them
-IMPORTED_BY_OTHERS = {
-    "psycopg",
-    "tensorboardx",
-}  # SQLAlchemy speaks by the one, accelerate's tracker writes by the other
+# SQLAlchemy speaks by the first, accelerate's tracker writes by the second, Gradio logs in by the third.
+IMPORTED_BY_OTHERS = {"psycopg", "tensorboardx", "authlib"}
 
 
 def lines(name):

@@ -43,6 +43,7 @@ def run_build(args: argparse.Namespace) -> int:
         prompts=read_prompts(args.prompts),
         sample=lambda request: wiring.engine.sample(request, previews=False),
         pairs=args.pairs,
+        fps=wiring.presets[args.preset].fps,
     )
     with tqdm(total=args.pairs, unit="pair", disable=not sys.stderr.isatty()) as bar:
         for progress in steps:

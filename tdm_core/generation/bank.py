@@ -1,8 +1,8 @@
 """The study's bank: pairs made before anybody votes, so that no side can be told by its time.
 
-Each pair is a folder of an opaque name: ``pair.json`` and one packed picture for each way round. It is written under
-a hidden name, brought to the disk and then renamed, so a folder that can be seen is whole. Seeds are secret: with
-public weights, whoever knows prompt and seed can make an arm's picture again and recognise it.
+Each pair is a folder of an opaque name: ``pair.json`` and one packed picture for each way round, or one packed video.
+It is written under a hidden name, brought to the disk and then renamed, so a folder that can be seen is whole. Seeds
+are secret: with public weights, whoever knows prompt and seed can make an arm's picture again and recognise it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,14 +25,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdm_core.errors import ConfigError, RequestError, StorageError, StudyError
-from tdm_core.generation.media import decode_png, write_whole
+from tdm_core.generation.media import decode_mp4, decode_png, write_whole
 from tdm_core.generation.packed import pack_pair, spoil
+from tdm_core.generation.packed_video import pack_videos
 from tdm_core.generation.presets import PROJECT
 from tdm_core.generation.sample import MAX_SEED, Role, Sample, Sampler, SampleRequest, check_prompt
 from tdm_core.toml_config import from_mapping
 
 ARMS = (Role.STUDENT, Role.TEACHER)
+ENDINGS = {"image": "png", "video": "mp4"}
+MOST_CODING_LOSS = 6.0  # levels of 255, mean, between the two ways round of a video: coded alike, not to the pixel
 STUDY_PROMPTS = PROJECT / "assets" / "prompts" / "study.txt"
+TICK_NS = 2_000_000_000  # more than any file system's
 SPOILED = "spoiled"  # the study's name for it, too
 
 
@@ -53,9 +58,16 @@ class BankPair:
     noise_sha256: str
     samplers: dict[str, dict[str, Any]]  # arm -> steps, nfe, guidance_scale, scheduler
     sha256_by_left_arm: dict[str, str]
+    frames: int = 1
+    fps: int = 1
     category: str = ""
     control_arm: str = ""  # empty in pairs that were made without controls
     sha256_of_controls: dict[str, str] = field(default_factory=dict)  # by the names of the left and the right side
+
+    @property
+    def length_ms(self) -> int:
+        """Of one loop; 0 for pictures."""
+        return round(1000 * self.frames / self.fps) if self.kind == "video" else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,16 +82,27 @@ class Bank:
     def __init__(self, root: Path, *, preset: str) -> None:
         self._root, self._preset = root, preset
         self._read: dict[str, BankPair] = {}  # a pair never changes once it can be seen
+        self._listed_at_ns = 0
 
     def pairs(self) -> list[BankPair]:
         """Raises `StorageError` if the folder cannot be read or a pair in it is damaged."""
         with _disk_errors(self._root):
-            names = sorted(path.name for path in self._root.glob("[!.]*") if path.is_dir())
-            self._read = {name: self._read.get(name) or _read_pair(self._root / name) for name in names}
+            if self._has_changed():
+                self._listed_at_ns = time.time_ns()
+                names = sorted(path.name for path in self._root.glob("[!.]*") if path.is_dir())
+                self._read = {name: self._read.get(name) or _read_pair(self._root / name) for name in names}
         return [pair for pair in self._read.values() if pair.preset == self._preset]
 
+    def _has_changed(self) -> bool:
+        """Since it was listed; a folder that changed just before may change again within one tick of its clock."""
+        try:
+            changed_at_ns = self._root.stat().st_mtime_ns
+        except FileNotFoundError:
+            return True
+        return not changed_at_ns + TICK_NS < self._listed_at_ns <= time.time_ns()
+
     def packed(self, pair_id: str, left_arm: str, right_arm: str) -> bytes:
-        """Both sides as one PNG: the two arms, or the pair's control arm with itself or its spoiled copy.
+        """Both sides as one PNG or mp4: the two arms, or the pair's control arm with itself or its spoiled copy.
 
         Raises:
             StorageError: if the pair is gone or its file is not what was written.
@@ -88,7 +111,7 @@ class Bank:
         name = left_arm if is_real else f"{left_arm}_{right_arm}"
         with _disk_errors(self._root):
             pair = self._read.get(pair_id) or _read_pair(self._root / pair_id)
-            content = _file(self._root / pair_id, name).read_bytes()
+            content = _file(self._root / pair_id, name, pair.kind).read_bytes()
         digests = pair.sha256_by_left_arm if is_real else pair.sha256_of_controls
         if hashlib.sha256(content).hexdigest() != digests.get(name):
             raise StorageError(f"{self._root / pair_id}: damaged; delete this folder, another pair will be made")
@@ -103,11 +126,12 @@ def build_bank(
     sample: Sampler,
     pairs: int = 40,
     categories: Mapping[str, str] | None = None,
+    fps: int = 8,
 ) -> Iterator[BankProgress]:
     """Make pairs until the bank has ``pairs`` of them, yielding at every step of a sampler, so that it can be stopped.
 
-    Prompts are used evenly; ``categories`` names each one's. A later call goes on where this one stopped; two
-    processes take turns, pair by pair.
+    Prompts are used evenly; ``categories`` names each one's; ``fps`` is a video's. A later call goes on where this one
+    stopped; two processes take turns, pair by pair.
 
     Raises:
         ConfigError: without prompts.
@@ -126,7 +150,7 @@ def build_bank(
             if len(made) < pairs:
                 used = Counter(pair.prompt for pair in made)
                 prompt = min(prompts, key=used.__getitem__)
-                for _ in _make_pair(root, preset, prompt, (categories or {}).get(prompt, ""), sample):
+                for _ in _make_pair(root, preset, prompt, (categories or {}).get(prompt, ""), sample, fps):
                     yield BankProgress(pairs=len(made), target=pairs)
         yield (progress := BankProgress(pairs=len(bank.pairs()), target=pairs))
 
@@ -160,7 +184,7 @@ def read_prompts(path: Path) -> list[str]:
     return list(prompts.values())
 
 
-def _make_pair(root: Path, preset: str, prompt: str, category: str, sample: Sampler) -> Iterator[None]:
+def _make_pair(root: Path, preset: str, prompt: str, category: str, sample: Sampler, fps: int) -> Iterator[None]:
     seed = secrets.randbelow(MAX_SEED + 1)
     samples: dict[str, Sample] = {}
     for arm in ARMS:
@@ -170,46 +194,53 @@ def _make_pair(root: Path, preset: str, prompt: str, category: str, sample: Samp
             yield
     _refuse_unequal(samples)
     with _disk_errors(root):
-        _write_pair(root, preset, prompt, category, seed, samples)
+        _write_pair(root, preset, prompt, category, seed, samples, fps)
 
 
 def _refuse_unequal(samples: dict[str, Sample]) -> None:
     first, second = samples.values()
-    if first.kind != "image" or second.kind != "image":
-        raise StudyError("The blind study shows pictures only; choose a preset whose media are images.")
-    if first.media.shape != second.media.shape or first.noise_sha256 != second.noise_sha256:
+    if (
+        first.kind != second.kind
+        or first.media.shape != second.media.shape
+        or first.noise_sha256 != second.noise_sha256
+    ):
         raise StudyError("Both arms must have one size and start from one noise, or their look gives them away.")
 
 
-def _write_pair(root: Path, preset: str, prompt: str, category: str, seed: int, samples: dict[str, Sample]) -> None:
+def _write_pair(
+    root: Path, preset: str, prompt: str, category: str, seed: int, samples: dict[str, Sample], fps: int
+) -> None:
     name = secrets.token_hex(16)
     draft = root / f".{name}"
     draft.mkdir()
     control_arm = secrets.choice(ARMS).value
     sides = {arm: sample.media for arm, sample in samples.items()}
     sides[SPOILED] = spoil(sides[control_arm])
-    digests = {
-        left.value: _write_packed(_file(draft, left), sides[left], sides[right]) for left, right in (ARMS, ARMS[::-1])
-    }
-    controls = {
-        f"{left}_{right}": _write_packed(_file(draft, f"{left}_{right}"), sides[left], sides[right])
+    kind = samples[ARMS[0]].kind
+    student, teacher = (arm.value for arm in ARMS)
+    names = {(student, teacher): student, (teacher, student): teacher} | {
+        (left, right): f"{left}_{right}"
         for left, right in ((control_arm, SPOILED), (SPOILED, control_arm), (control_arm, control_arm))
     }
-    height, width, _ = samples[ARMS[0]].media.shape
+    bodies = _pack(sides, list(names), kind, fps)
+    digests = {names[way]: _write_packed(_file(draft, names[way], kind), body) for way, body in bodies.items()}
+    height, width, _ = sides[control_arm].shape[-3:]
     pair = BankPair(
         id=name,
         preset=preset,
         prompt=prompt,
         seed=seed,
-        kind="image",
+        kind=kind,
         width=width,
         height=height,
+        frames=len(sides[control_arm]) if kind == "video" else 1,
+        fps=fps if kind == "video" else 1,
         noise_sha256=samples[ARMS[0]].noise_sha256,
         samplers={arm: _sampler(sample) for arm, sample in samples.items()},
-        sha256_by_left_arm=digests,
+        sha256_by_left_arm={name: digests.pop(name) for name in (student, teacher)},
         category=category,
         control_arm=control_arm,
-        sha256_of_controls=controls,
+        sha256_of_controls=digests,
     )
     write_whole(draft / "pair.json", json.dumps(asdict(pair), indent=1).encode())
     _to_disk(draft)
@@ -217,8 +248,18 @@ def _write_pair(root: Path, preset: str, prompt: str, category: str, seed: int, 
     _to_disk(root)
 
 
-def _write_packed(path: Path, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> str:
-    content = pack_pair(left, right)
+def _pack(
+    sides: Mapping[str, NDArray[np.uint8]], ways: list[tuple[str, str]], kind: str, fps: int
+) -> dict[tuple[str, str], bytes]:
+    if kind == "image":
+        return {(left, right): pack_pair(sides[left], sides[right]) for left, right in ways}
+    try:
+        return pack_videos(sides, ways, fps=fps)
+    except ValueError as error:
+        raise StudyError(f"These videos cannot be shown blindly: {error}.") from None
+
+
+def _write_packed(path: Path, content: bytes) -> str:
     write_whole(path, content)
     return hashlib.sha256(content).hexdigest()
 
@@ -247,17 +288,19 @@ def _problem(folder: Path) -> str | None:
             bank.packed(pair.id, *name.split("_"))
     except StorageError as error:
         return str(error)
-    pictures = [decode_png(content) for content in (one_way, other_way)]
-    if any(picture.shape != (pair.height, 2 * pair.width, 3) for picture in pictures):
+    decode, frames = (decode_mp4, (pair.frames,)) if pair.kind == "video" else (decode_png, ())
+    first, second = (decode(content) for content in (one_way, other_way))
+    if {first.shape, second.shape} != {(*frames, pair.height, 2 * pair.width, 3)}:
         return "the pictures are not of the size that pair.json says"
-    if len(one_way) != len(other_way) or not np.array_equal(np.roll(pictures[0], pair.width, axis=1), pictures[1]):
+    loss = np.abs(np.roll(first, pair.width, axis=-2).astype(int) - second).mean()
+    if len(one_way) != len(other_way) or loss > (MOST_CODING_LOSS if pair.kind == "video" else 0):
         return "the two ways round are not the same two pictures"
     return None
 
 
-def _file(folder: Path, name: str) -> Path:
+def _file(folder: Path, name: str, kind: str) -> Path:
     """``name``: the arm that lies left opposite the other, or both sides of a control."""
-    return folder / (f"{name}_left.png" if name in tuple(ARMS) else f"{name}.png")
+    return folder / f"{name}{'_left' if name in tuple(ARMS) else ''}.{ENDINGS[kind]}"
 
 
 @contextmanager

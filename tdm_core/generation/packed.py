@@ -40,15 +40,20 @@ def pack_pair(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> bytes:
 
 
 def spoil(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture with its tiles in another order, so that anybody who looks sees it is broken; uint8 [H, W, 3].
+    """The picture with its tiles in another order, so that anybody who looks sees it is broken; uint8 [..., H, W, 3].
 
-    Its colours stay the same, and so does its size; always the same for the same picture size.
+    Its colours stay the same, and so does its size; always the same for the same picture size, so in all frames.
     """
-    height, width = picture.shape[:2]
+    height, width = picture.shape[-3:-1]
     spoiled = picture.copy()
     tile_height, tile_width = height // SPOILED_TILES, width // SPOILED_TILES
     places = [
-        (slice(row * tile_height, (row + 1) * tile_height), slice(column * tile_width, (column + 1) * tile_width))
+        (
+            ...,
+            slice(row * tile_height, (row + 1) * tile_height),
+            slice(column * tile_width, (column + 1) * tile_width),
+            slice(None),
+        )
         for row in range(SPOILED_TILES)
         for column in range(SPOILED_TILES)
     ]

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, inspect, text
 
 from tdm_core.errors import StorageError
 
-HEAD = "v2"  # the newest step, which a test compares with the files
+HEAD = "v3"  # the newest step, which a test compares with the files
 STEPS = Path(__file__).parent / "migrations"
 
 

@@ -32,6 +32,7 @@ class StudyRow(Table):
     created_at_ms: Mapped[int]
     opened_at_ms: Mapped[int | None]
     closed_at_ms: Mapped[int | None]
+    paused_at_ms: Mapped[int | None]
     votes: Mapped[int] = mapped_column(default=0)  # the length of the chain, and
     head: Mapped[str] = mapped_column(default=GENESIS)  # the hash of its last row
 

@@ -1,6 +1,6 @@
 """Votes once more, as files: immutable segments from which a lost database is made again.
 
-A study's folder holds ``study.json`` (its rules, its secret, who withdrew: private while the study is open) and
+A study's folder holds ``study.json`` (its rules, its secret, its raters: private while the study is open) and
 ``00000001-00000200.jsonl`` and so on, a row of the chain per line. A segment never changes; the next one begins where
 the last one ends, so the folder is its own bookkeeping, and two writers make the same file or none.
 """
@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tdm_core.errors import StorageError
 from tdm_core.storage.files import replace_whole, write_once
-from tdm_core.storage.store import SqlStore
+from tdm_core.storage.store import SqlRecords, SqlStore
 from tdm_core.study.chain import Link, problems
 from tdm_core.study.rules import Study, StudyRules
 from tdm_core.study.trials import Rater
 
 ROWS = 1000  # at most, per segment
+SEGMENT = re.compile(r"\d{8}-\d{8}\.jsonl")
 
 logger = logging.getLogger("tdm")
 
@@ -36,22 +40,32 @@ def write_segments(store: SqlStore, study_id: str, folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         last = _last(folder)
         with store.reading(study_id) as records:
-            study, withdrawn, links = records.study(), records.withdrawn(), records.links(after=last)
-        if study is None:
+            about, links = study_record(records), records.links(after=last)
+        if about is None:
             raise StorageError(f"{study_id}: no such study, so no segments of it")
         if last and not links and _count(store, study_id) < last:
             raise StorageError(f"{folder}: holds {last} votes, more than the study has; the database lost rows")
-        for start in range(0, len(links), ROWS):
-            rows = links[start : start + ROWS]
-            content = "".join(f"{row.to_line()}\n" for row in rows).encode()
-            write_once(folder / f"{rows[0].number:08d}-{rows[-1].number:08d}.jsonl", content)
-        about = _about(study, withdrawn)
+        for name, content in as_segments(links, rows=ROWS):
+            write_once(folder / name, content)
         path = folder / "study.json"
         if not path.exists() or path.read_bytes() != about:
             replace_whole(path, about)
     except OSError as error:
         raise StorageError(f"{error.filename or folder}: {error.strerror}; free space or make it writable") from error
     return len(links)
+
+
+def as_segments(links: Sequence[Link], *, rows: int) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the segments that hold these rows of the chain."""
+    for start in range(0, len(links), rows):
+        part = links[start : start + rows]
+        content = "".join(f"{row.to_line()}\n" for row in part).encode()
+        yield f"{part[0].number:08d}-{part[-1].number:08d}.jsonl", content
+
+
+def last_number(names: Iterable[str]) -> int:
+    """Of the last vote that segments of these names hold."""
+    return max((int(name[9:17]) for name in names if SEGMENT.fullmatch(name)), default=0)
 
 
 def read_segments(folder: Path) -> Iterator[Link]:
@@ -99,7 +113,7 @@ def replay(store: SqlStore, folder: Path) -> int:
     Raises:
         StorageError: if the folder is broken, or the database has a study of that name.
     """
-    study, withdrawn = _read_about(folder / "study.json")
+    study, raters, invites = _read_about(folder / "study.json")
     rows = list(read_segments(folder))
     broken = list(problems(rows, votes=len(rows), head=rows[-1].sha256)) if rows else []
     if broken:
@@ -111,18 +125,19 @@ def replay(store: SqlStore, folder: Path) -> int:
         for row in rows:
             records.add_trial(row.vote.trial)
             records.add_vote(row.vote)
-        for rater in withdrawn:
-            records.put_rater(Rater(id=rater, withdrawn_at_ms=study.created_at_ms))
+        for rater in raters:
+            records.put_rater(rater)
+        records.add_invites(invites)
     return len(rows)
 
 
-class SegmentWriter:
-    """Writes a study's segments every few seconds, in a thread, until it is closed; the last time on closing."""
+class Rounds:
+    """Calls ``write`` every few seconds, in a thread, until it is closed; the last time on closing."""
 
-    def __init__(self, store: SqlStore, study_id: str, folder: Path, *, every_seconds: float = 10.0) -> None:
-        self._store, self._study_id, self._folder, self._every_seconds = store, study_id, folder, every_seconds
+    def __init__(self, write: Callable[[], object], *, what: str, every_seconds: float) -> None:
+        self._write, self._what, self._every_seconds = write, what, every_seconds
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="tdm-segments", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"tdm-{what}", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -134,14 +149,21 @@ class SegmentWriter:
         while True:
             stopping = self._stop.wait(self._every_seconds)
             try:
-                write_segments(self._store, self._study_id, self._folder)
+                self._write()
                 told = ""
             except StorageError as error:  # votes are safe in the database; the next round takes them along
                 if str(error) != told:
-                    logger.error("segments: %s", error)
+                    logger.error("%s: %s", self._what, error)
                 told = str(error)
             if stopping:
                 return
+
+
+class SegmentWriter(Rounds):
+    """Keeps a study's folder of segments up to date."""
+
+    def __init__(self, store: SqlStore, study_id: str, folder: Path, *, every_seconds: float = 10.0) -> None:
+        super().__init__(partial(write_segments, store, study_id, folder), what="segments", every_seconds=every_seconds)
 
 
 def _count(store: SqlStore, study_id: str) -> int:
@@ -154,23 +176,29 @@ def _segments(folder: Path) -> list[Path]:
 
 
 def _last(folder: Path) -> int:
-    found = _segments(folder)
-    return int(found[-1].stem.split("-")[1]) if found else 0
+    return last_number(path.name for path in _segments(folder))
 
 
-def _about(study: Study, withdrawn: set[str]) -> bytes:
+def study_record(records: SqlRecords) -> bytes | None:
+    """``study.json``: what the chain of votes does not hold; ``None`` if there is no such study."""
+    study = records.study()
+    if study is None:
+        return None
     values = asdict(replace(study, rules=None)) | {
         "rules": json.loads(study.rules.to_json()) if study.rules else None,
-        "withdrawn": sorted(withdrawn),
+        "raters": [asdict(rater) for rater in records.raters()],
+        "invites": sorted(records.invites()),
     }
     return json.dumps(values, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
-def _read_about(path: Path) -> tuple[Study, list[str]]:
+def _read_about(path: Path) -> tuple[Study, list[Rater], list[str]]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        withdrawn, rules = values.pop("withdrawn"), values.pop("rules")
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        rules, raters, invites = values.pop("rules"), values.pop("raters", []), values.pop("invites", [])
+        # An earlier version kept the ids of those alone who had withdrawn.
+        raters += [{"id": rater, "withdrawn_at_ms": values["created_at_ms"]} for rater in values.pop("withdrawn", [])]
         parsed = StudyRules.from_json(json.dumps(rules), where=str(path)) if rules else None
-        return Study(**values, rules=parsed), withdrawn
+        return Study(**values, rules=parsed), [Rater(**rater) for rater in raters], list(invites)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{path}: not a study's record ({error}); restore it from a copy") from None

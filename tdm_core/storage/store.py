@@ -1,6 +1,7 @@
 """The study's store on a database: what it has committed survives a killed process and a power cut.
 
-SQLite on a local disk: write-ahead log, ``synchronous=FULL`` (a commit returns when the log is on the disk), writers
+SQLite on a local disk: write-ahead log, ``synchronous=FULL`` (a commit returns when the log is on the disk; one that
+nobody is told of may wait for the next, `records.Store.writing`), writers
 one at a time by ``BEGIN IMMEDIATE``, so that two processes of the app share one file safely. Not for network folders
 or mounted buckets, whose locks do not hold. PostgreSQL, for many processes or machines: writers of one study take
 turns by an advisory lock, readers see one snapshot.
@@ -69,15 +70,18 @@ class SqlStore:
         self._name, self._lock_timeout_ms = name, lock_timeout_ms
         self._takes_turns = engine.dialect.name == "postgresql"  # SQLite has one writer anyhow
         self._writer = engine if self._takes_turns else engine.execution_options(begin="BEGIN IMMEDIATE")
+        self._quick_writer = self._writer.execution_options(synchronous="NORMAL")
         self._reader = engine.execution_options(isolation_level="REPEATABLE READ") if self._takes_turns else engine
         with self._unit_of_work(self._writer) as session:
             self._wait_for_turn(session, MIGRATION_LOCK)
             migrate(session.connection(), name)
 
     @contextmanager
-    def writing(self, study_id: str) -> Iterator[SqlRecords]:
-        with self._unit_of_work(self._writer) as session:
+    def writing(self, study_id: str, *, durable: bool = True) -> Iterator[SqlRecords]:
+        with self._unit_of_work(self._writer if durable else self._quick_writer) as session:
             self._wait_for_turn(session, zlib.crc32(study_id.encode()))
+            if self._takes_turns and not durable:
+                session.execute(text("SET LOCAL synchronous_commit = off"))
             yield SqlRecords(session, study_id)
 
     @contextmanager
@@ -145,10 +149,16 @@ class SqlRecords:
 
     def __init__(self, session: Session, study_id: str) -> None:
         self._session, self._study_id = session, study_id
+        self._row: StudyRow | None = None
 
     def study(self) -> Study | None:
-        row = self._session.get(StudyRow, self._study_id)
+        row = self._study_row()
         return row.study() if row else None
+
+    def _study_row(self) -> StudyRow | None:
+        """Read once: the session forgets a row that nobody holds."""
+        self._row = self._row or self._session.get(StudyRow, self._study_id)
+        return self._row
 
     def add_study(self, study: Study) -> None:
         self._session.add(StudyRow.of(study))
@@ -160,6 +170,9 @@ class SqlRecords:
     def close_study(self, at_ms: int) -> None:
         self._session.execute(update(StudyRow).where(StudyRow.id == self._study_id).values(closed_at_ms=at_ms))
 
+    def set_paused(self, at_ms: int | None) -> None:
+        self._session.execute(update(StudyRow).where(StudyRow.id == self._study_id).values(paused_at_ms=at_ms))
+
     def trial(self, trial_id: str) -> Trial | None:
         return self._trial(TrialRow.id == trial_id)
 
@@ -169,6 +182,10 @@ class SqlRecords:
     def trials_of(self, rater_id: str) -> list[Trial]:
         mine = select(TrialRow).where(TrialRow.study_id == self._study_id, TrialRow.rater_id == rater_id)
         return [row.trial() for row in self._session.scalars(mine.order_by(TrialRow.position))]
+
+    def trials(self) -> list[Trial]:
+        rows = self._session.scalars(select(TrialRow).where(TrialRow.study_id == self._study_id))
+        return [row.trial() for row in rows]
 
     def add_trial(self, trial: Trial) -> None:
         self._session.add(TrialRow.of(trial, self._study_id))
@@ -203,8 +220,9 @@ class SqlRecords:
             self._session.flush()
         except IntegrityError as error:
             raise DuplicateVoteError(f"Trial {vote.trial.id} already has a vote.") from error
-        advanced = update(StudyRow).where(StudyRow.id == self._study_id).values(votes=row.number, head=row.sha256)
-        self._session.execute(advanced)
+        study = self._study_row()
+        assert study, "a vote is in a study"
+        study.votes, study.head = row.number, row.sha256
 
     def votes(self, rater_id: str | None = None) -> list[Vote]:
         votes = select(VoteRow).where(VoteRow.study_id == self._study_id)
@@ -212,14 +230,18 @@ class SqlRecords:
             votes = votes.join(VoteRow.trial_row).where(TrialRow.rater_id == rater_id)
         return [row.vote() for row in self._session.scalars(votes.order_by(VoteRow.number))]
 
+    def answered_by(self, rater_id: str) -> set[str]:
+        mine = select(VoteRow.trial_id).join(TrialRow, TrialRow.id == VoteRow.trial_id)
+        mine = mine.where(TrialRow.study_id == self._study_id, TrialRow.rater_id == rater_id)
+        return set(self._session.scalars(mine))
+
     def vote_count(self) -> int:
         return self.head()[0]
 
     def head(self) -> tuple[int, str]:
         """How many votes the study has, and the hash of the last one's row."""
-        found = self._session.execute(select(StudyRow.votes, StudyRow.head).where(StudyRow.id == self._study_id))
-        count, head = found.one_or_none() or (0, "")
-        return count, head
+        row = self._study_row()
+        return (row.votes, row.head) if row else (0, "")
 
     def links(self, after: int = 0) -> list[Link]:
         """The rows of the chain with a number above ``after``, in their order."""
@@ -233,6 +255,15 @@ class SqlRecords:
     def put_rater(self, rater: Rater) -> None:
         self._session.merge(RaterRow(study_id=self._study_id, **asdict(rater)))
         self._session.flush()
+
+    def raters(self) -> list[Rater]:
+        """All that are known, by id."""
+        rows = select(RaterRow).where(RaterRow.study_id == self._study_id).order_by(RaterRow.id)
+        return [row.rater() for row in self._session.scalars(rows)]
+
+    def invites(self) -> set[str]:
+        """The hashes of all codes that were given out."""
+        return set(self._session.scalars(select(InviteRow.sha256).where(InviteRow.study_id == self._study_id)))
 
     def withdrawn(self) -> set[str]:
         gone = select(RaterRow.id).where(RaterRow.study_id == self._study_id, RaterRow.withdrawn_at_ms.is_not(None))
@@ -278,7 +309,9 @@ def _sqlite_engine(path: Path, busy_timeout_seconds: float) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+        options = connection.get_execution_options()
+        connection.exec_driver_sql(f"PRAGMA synchronous = {options.get('synchronous', 'FULL')}")
+        connection.exec_driver_sql(options.get("begin", "BEGIN"))
 
     return engine
 

@@ -44,6 +44,10 @@ class MemoryRecords:
         assert self._study, "a study is created before it is closed"
         self._set_study(replace(self._study, closed_at_ms=at_ms))
 
+    def set_paused(self, at_ms: int | None) -> None:
+        assert self._study, "a study is created before it is paused"
+        self._set_study(replace(self._study, paused_at_ms=at_ms))
+
     def trial(self, trial_id: str) -> Trial | None:
         return self._trials.get(trial_id)
 
@@ -53,6 +57,9 @@ class MemoryRecords:
 
     def trials_of(self, rater_id: str) -> list[Trial]:
         return [self._trials[trial_id] for trial_id in self._by_rater.get(rater_id, ())]
+
+    def trials(self) -> list[Trial]:
+        return list(self._trials.values())
 
     def add_trial(self, trial: Trial) -> None:
         mine = self._by_rater.setdefault(trial.rater_id, {})
@@ -92,6 +99,9 @@ class MemoryRecords:
         if rater_id is None:
             return list(self._votes.values())
         return [self._votes[trial_id] for trial_id in self._by_rater.get(rater_id, ()) if trial_id in self._votes]
+
+    def answered_by(self, rater_id: str) -> set[str]:
+        return {trial_id for trial_id in self._by_rater.get(rater_id, ()) if trial_id in self._votes}
 
     def vote_count(self) -> int:
         return len(self._votes)
@@ -159,7 +169,7 @@ class MemoryStore:
         self._lock = RLock()
 
     @contextmanager
-    def writing(self, study_id: str) -> Iterator[MemoryRecords]:
+    def writing(self, study_id: str, *, durable: bool = True) -> Iterator[MemoryRecords]:
         with self._lock:
             records = self._records(study_id)
             try:

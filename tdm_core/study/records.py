@@ -1,8 +1,8 @@
 """What the study needs of a store: atomic units of work on one study's records.
 
 ``with store.writing(study_id) as records`` excludes every other writer, commits on leaving the block and undoes
-everything on an error; what the block returns may be acknowledged. ``reading`` sees one consistent state and holds
-nobody up. Both raise `StorageError`, with the cure, when the database refuses.
+everything on an error; what a durable block returns may be acknowledged. ``reading`` sees one consistent state and
+holds nobody up. Both raise `StorageError`, with the cure, when the database refuses.
 """
 
 from __future__ import annotations
@@ -27,12 +27,20 @@ class Records(Protocol):
 
     def close_study(self, at_ms: int) -> None: ...
 
+    def set_paused(self, at_ms: int | None) -> None:
+        """Since when an operator holds the study up; ``None`` lets it go on."""
+        ...
+
     def trial(self, trial_id: str) -> Trial | None: ...
 
     def trial_of_media(self, media_token: str) -> Trial | None: ...
 
     def trials_of(self, rater_id: str) -> list[Trial]:
         """In the order of their positions."""
+        ...
+
+    def trials(self) -> list[Trial]:
+        """All of the study, in any order."""
         ...
 
     def add_trial(self, trial: Trial) -> None: ...
@@ -53,6 +61,10 @@ class Records(Protocol):
 
     def votes(self, rater_id: str | None = None) -> list[Vote]:
         """All votes, or one rater's, oldest first."""
+        ...
+
+    def answered_by(self, rater_id: str) -> set[str]:
+        """The ids of the rater's trials that have a vote."""
         ...
 
     def vote_count(self) -> int: ...
@@ -85,6 +97,8 @@ class Records(Protocol):
 
 
 class Store(Protocol):
-    def writing(self, study_id: str) -> AbstractContextManager[Records]: ...
+    def writing(self, study_id: str, *, durable: bool = True) -> AbstractContextManager[Records]:
+        """``durable=False``: a power cut may undo the block, though never without undoing all that came after it."""
+        ...
 
     def reading(self, study_id: str) -> AbstractContextManager[Records]: ...

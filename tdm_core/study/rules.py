@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 from tdm_core.toml_config import from_mapping
@@ -79,7 +80,7 @@ class StudyRules:
     controls: Controls = Controls()
     min_view_ms: int = 1500  # from the last byte sent to the earliest vote
     trial_life_ms: int = 15 * 60 * 1000  # from issue to the latest vote
-    identity: Literal["open", "invite"] = "open"
+    identity: Literal["open", "invite", "hf"] = "open"  # hf: a Hugging Face login, on a Space
     consent: str = ""  # what a rater agrees to before the first trial; empty: nothing is asked
     results: Literal["after_close", "never"] = "after_close"  # when the page shows them
     visitors_may_close: bool = False  # otherwise the operator alone ends the study
@@ -120,6 +121,7 @@ class StudyRules:
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     @classmethod
+    @lru_cache(maxsize=64)  # every request reads its study, whose rules never change
     def from_json(cls, text: str, *, where: str = "the study's rules") -> StudyRules:
         values: dict[str, Any] = json.loads(text)
         return from_mapping(cls, values, where=where)
@@ -142,4 +144,5 @@ class Study:
     created_at_ms: int
     opened_at_ms: int | None = None
     closed_at_ms: int | None = None
+    paused_at_ms: int | None = None  # by an operator, who may let it go on
     rules: StudyRules | None = None  # the caller's, where a study was made without

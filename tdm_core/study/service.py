@@ -8,6 +8,7 @@ returns, what it says is committed.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import random
 import secrets
 import time
@@ -25,12 +26,14 @@ from tdm_core.errors import (
     StorageError,
     StudyClosedError,
     StudyOpenError,
+    StudyPausedError,
     UnknownTrialError,
 )
 from tdm_core.study.analysis import StudyReport, analyse
+from tdm_core.study.oversight import Oversight, oversee
 from tdm_core.study.records import Records, Store
 from tdm_core.study.rules import DEMO, Study, StudyRules
-from tdm_core.study.schedule import Slot, cached_plan, choose_pair
+from tdm_core.study.schedule import Slot, Usage, cached_plan, choose_pair
 from tdm_core.study.trials import (
     SPOILED,
     Choice,
@@ -45,6 +48,8 @@ from tdm_core.study.trials import (
     is_id,
     new_id,
 )
+
+COUNT_EVERY_MS = 1000
 
 
 def utc_now_ms() -> int:
@@ -67,12 +72,17 @@ class StudyService:
         self._store, self._pairs, self._clock, self._study_id = store, pairs, clock, study_id
         self._rng = rng or secrets.SystemRandom()
         self._paused: str | None = None
+        self._counted: tuple[int, Usage] = (-COUNT_EVERY_MS, Counter())
         with store.writing(study_id) as records:
             study = records.study()
             if study is None:
                 study = new_study(study_id, rules, now_ms=clock(), is_open=True)
                 records.add_study(study)
-        self.rules = study.rules or rules
+        self.rules, self._secret = study.rules or rules, study.side_secret
+
+    def rater_of(self, subject: str) -> str:
+        """The rater that a person is in this study, and in no other; the person cannot be found from it."""
+        return hmac.new(self._secret.encode(), f"person:{subject}".encode(), "sha256").hexdigest()[:32]
 
     def status(self) -> StudyStatus:
         """Where the study stands, without a word on how the votes fell."""
@@ -87,14 +97,13 @@ class StudyService:
         (it is not given yet), ``finished`` (the rater has reached the end of their plan) or ``closed``.
         """
         now, pairs = self._clock(), self._pairs.pairs()
-        with self._store.writing(self._study_id) as records:
+        with self._store.writing(self._study_id, durable=False) as records:  # a lost trial is one more to be asked for
             status = self._status(records, pairs)
             if status.state != "open":
                 return status
             if obstacle := self._obstacle(records.rater(rater_id)):
                 return replace(status, state=obstacle)
-            trials = records.trials_of(rater_id)
-            answered = {vote.trial.id for vote in records.votes(rater_id)}
+            trials, answered = records.trials_of(rater_id), records.answered_by(rater_id)
             by_id = {pair.id: pair for pair in pairs}
             unanswered = [trial for trial in trials if trial.id not in answered]
             live = [t for t in unanswered if not (t.expires_at_ms <= now or t.skipped_at_ms) and t.pair_id in by_id]
@@ -102,7 +111,7 @@ class StudyService:
             if trial is None:
                 trial = self._draw(records, rater_id, pairs, trials, answered, now)
             if trial is None:
-                done = len(trials) >= len(self._plan(records, rater_id)) or len(pairs) >= self.rules.target
+                done = _used(trials) >= len(self._plan(records, rater_id)) or len(pairs) >= self.rules.target
                 return replace(status, state="finished" if done else "preparing")
             pair = by_id[trial.pair_id]
             return Offer(
@@ -110,11 +119,13 @@ class StudyService:
                 media=trial.media_token,
                 prompt=trial.prompt,
                 number=len(answered) + 1,
-                total=len(self._plan(records, rater_id)) - (len(unanswered) - len(live)),
-                min_view_ms=self.rules.min_view_ms,
+                total=len(self._plan(records, rater_id)) - (_used(trials) - len(answered) - len(live)),
+                min_view_ms=self._least_view_ms(pair),
                 width=pair.width,
                 height=pair.height,
                 kind=pair.kind,
+                frames=pair.frames,
+                fps=pair.fps,
                 practice=trial.purpose is Purpose.PRACTICE,
                 question=self.rules.question,
                 criteria=self.rules.criteria,
@@ -141,7 +152,7 @@ class StudyService:
         A time of sending in the future means that the clock was set back: then the present time replaces it.
         """
         now = self._clock()
-        with self._store.writing(self._study_id) as records:
+        with self._store.writing(self._study_id, durable=False) as records:
             trial = self._own(rater_id, records.trial_of_media(token) if is_id(token) else None)
             if records.vote_on(trial.id):
                 return  # what a vote was cast on does not change any more
@@ -164,12 +175,14 @@ class StudyService:
             RequestError: if an answer is to no question of the study, or the confidence is not 1, 2 or 3.
             DuplicateVoteError: if the trial has a vote with other answers.
             StudyClosedError, ExpiredTrialError: if it comes too late.
+            StudyPausedError: if an operator holds the study up; the vote may be cast again when it goes on.
             EarlyVoteError: if both sides have not been sent in full, or not for long enough.
         """
         now, answers = self._clock(), dict(criteria or {})
         if not answers.keys() <= set(self.rules.criteria) or confidence not in (None, 1, 2, 3):
             asked = ", ".join(self.rules.criteria) or "none besides the overall one"
             raise RequestError(f"This study's further questions: {asked}; confidence is 1, 2 or 3.")
+        pairs = {pair.id: pair for pair in self._pairs.pairs()}
         with self._store.writing(self._study_id) as records:
             trial = self._own(rater_id, records.trial(trial_id) if is_id(trial_id) else None)
             vote = Vote(trial=trial, choice=choice, cast_at_ms=now, criteria=answers, confidence=confidence)
@@ -178,9 +191,8 @@ class StudyService:
                     raise DuplicateVoteError("This trial already has your vote; a vote cannot be changed.")
                 return records.vote_count()
             self._refuse_closed(records)
-            if self._paused:
-                raise StorageError(self._paused)
-            self._refuse_untimely(trial, now)
+            self._refuse_paused(records)
+            self._refuse_untimely(trial, now, self._least_view_ms(pairs.get(trial.pair_id)))
             if self._obstacle(records.rater(rater_id)):
                 raise UnknownTrialError("You take no part in this study, so the vote was not counted.")
             records.add_vote(vote)
@@ -188,6 +200,8 @@ class StudyService:
 
     def practice_answer(self, rater_id: str, trial_id: str) -> Choice | None:
         """What would have been right, once a practice trial has its vote; ``None`` for every other trial."""
+        if not self.rules.controls.practice:
+            return None
         with self._store.reading(self._study_id) as records:
             trial = self._own(rater_id, records.trial(trial_id) if is_id(trial_id) else None)
             told = trial.purpose is Purpose.PRACTICE and records.vote_on(trial.id) is not None
@@ -209,6 +223,7 @@ class StudyService:
                 raise DuplicateVoteError("This trial already has your vote; it can no longer be skipped.")
             if trial.skipped_at_ms is None:
                 records.mark_skipped(trial.id, now)
+                self._counted = (-COUNT_EVERY_MS, Counter())
 
     def consent(self, rater_id: str) -> None:
         """Note that the rater agrees to the study's consent text; the first time counts."""
@@ -258,6 +273,33 @@ class StudyService:
         """Take no votes in this process until it is started again; nothing that was stored changes."""
         self._paused = reason
 
+    def hold_up(self, reason: str) -> None:
+        """Take no votes, in any process and after a restart, until `go_on`; both are noted in the study for good.
+
+        Raises:
+            StudyClosedError: if the study is closed.
+        """
+        self._set_paused(self._clock(), "paused", reason)
+
+    def go_on(self, reason: str = "") -> None:
+        """Take votes again."""
+        self._set_paused(None, "resumed", reason)
+
+    def oversight(self) -> tuple[StudyStatus, Oversight, list[tuple[str, int, str]]]:
+        """Where the study stands, seen blindly, and what its operators did."""
+        pairs = self._pairs.pairs()
+        with self._store.reading(self._study_id) as records:
+            seen = oversee(
+                records.trials(),
+                records.votes(),
+                rules=self.rules,
+                pair_ids=[pair.id for pair in pairs],
+                withdrawn=records.withdrawn(),
+                plan_length=len(self._plan(records, "anybody")),
+                now_ms=self._clock(),
+            )
+            return self._status(records, pairs), seen, records.events()
+
     def unblind(self) -> StudyReport:
         """What the votes of a study say that may still be open; that somebody asked is noted in the study for good."""
         with self._store.writing(self._study_id) as records:
@@ -299,7 +341,7 @@ class StudyService:
             state = "draft"
         if study and study.closed_at_ms is not None:
             state = "closed"
-        elif self._paused:
+        elif self._paused or (study and study.paused_at_ms is not None):
             state = "paused"
         return StudyStatus(
             state=state,
@@ -308,6 +350,7 @@ class StudyService:
             target=self.rules.target,
             votes=records.vote_count(),
             may_close=self.rules.visitors_may_close,
+            kind=pairs[0].kind if pairs else "image",
         )
 
     def _obstacle(self, rater: Rater | None) -> str | None:
@@ -342,13 +385,14 @@ class StudyService:
         answered: set[str],
         now: int,
     ) -> Trial | None:
-        position = len(trials)
+        position = _used(trials)
         slots = self._plan(records, rater_id)
         if position >= len(slots):
             return None
         slot, facts = slots[position], None
         if slot.repeat_of is not None:
-            facts = self._repeat(trials[slot.repeat_of], pairs, answered)
+            original = next((trial for trial in trials if trial.position == slot.repeat_of), None)
+            facts = self._repeat(original, pairs, answered) if original else None
         elif slot.purpose is not Purpose.REAL:
             facts = self._control(slot, pairs, trials)
         facts = facts or self._real(records, slot, pairs, trials, now)  # no control to be had: rather a real trial
@@ -374,13 +418,25 @@ class StudyService:
         pair = choose_pair(
             pairs,
             seen=seen,
-            usage=records.usage(now),
+            usage=self._usage(records, now),
             left_arm=left_arm,
             right_arm=right_arm,
             rng=self._rng,
             had=Counter(pair.category for pair in pairs if pair.id in seen),
         )
-        return _facts(pair, left_arm, right_arm, Purpose.REAL) if pair else None
+        if pair is None:
+            return None
+        self._counted[1][pair.id, left_arm] += 1
+        return _facts(pair, left_arm, right_arm, Purpose.REAL)
+
+    def _usage(self, records: Records, now: int) -> Usage:
+        """Counted anew every second: that takes as long as there are trials, and balance can wait that long.
+
+        Between two counts this process adds its own new trials; writers of one study take turns, so nobody interferes.
+        """
+        if not 0 <= now - self._counted[0] < COUNT_EVERY_MS:
+            self._counted = (now, Counter(records.usage(now)))
+        return self._counted[1]
 
     def _control(self, slot: Slot, pairs: Sequence[Pair], trials: list[Trial]) -> dict[str, Any] | None:
         seen = {trial.pair_id for trial in trials}
@@ -398,15 +454,19 @@ class StudyService:
         facts = _facts(pair, original.right_arm, original.left_arm, Purpose.REPEAT)
         return facts | {"repeat_of": original.id}
 
-    def _refuse_untimely(self, trial: Trial, now: int) -> None:
+    def _least_view_ms(self, pair: Pair | None) -> int:
+        """From the last byte sent to the earliest vote: the rules', and a video's whole loop."""
+        return max(self.rules.min_view_ms, pair.length_ms if pair else 0)
+
+    def _refuse_untimely(self, trial: Trial, now: int, least_view_ms: int) -> None:
         if trial.skipped_at_ms is not None:
             raise ExpiredTrialError("You skipped this pair; ask for the next one.")
         if trial.expires_at_ms <= now:
             raise ExpiredTrialError("This trial was issued too long ago; its vote was not counted.")
         if trial.sent_at_ms is None:
-            raise EarlyVoteError("Both pictures have not been sent in full yet; wait, or reload the page.")
-        if now - trial.sent_at_ms < self.rules.min_view_ms:
-            raise EarlyVoteError(f"Look at both pictures for {self.rules.min_view_ms / 1000:g} s before you vote.")
+            raise EarlyVoteError("Both sides have not been sent in full yet; wait, or reload the page.")
+        if now - trial.sent_at_ms < least_view_ms:
+            raise EarlyVoteError(f"Look at both sides for {least_view_ms / 1000:g} s before you vote.")
 
     def _is_closed(self, records: Records) -> bool:
         study = records.study()
@@ -415,6 +475,21 @@ class StudyService:
     def _refuse_closed(self, records: Records) -> None:
         if self._is_closed(records):
             raise StudyClosedError("The study is closed and takes no more votes.")
+
+    def _refuse_paused(self, records: Records) -> None:
+        if self._paused:
+            raise StorageError(self._paused)
+        study = records.study()
+        if study and study.paused_at_ms is not None:
+            raise StudyPausedError("The study is paused; this vote was not counted. Come back a little later.")
+
+    def _set_paused(self, at_ms: int | None, kind: str, reason: str) -> None:
+        with self._store.writing(self._study_id) as records:
+            self._refuse_closed(records)
+            study = records.study()
+            if study and (study.paused_at_ms is None) != (at_ms is None):
+                records.set_paused(at_ms)
+                records.add_event(kind, self._clock(), reason)
 
     @staticmethod
     def _own(rater_id: str, trial: Trial | None) -> Trial:
@@ -432,6 +507,11 @@ def new_study(study_id: str, rules: StudyRules, *, now_ms: int, is_open: bool = 
         opened_at_ms=now_ms if is_open else None,
         rules=rules,
     )
+
+
+def _used(trials: Sequence[Trial]) -> int:
+    """Places of the plan that are used up; a replayed study knows no trials but those with a vote."""
+    return trials[-1].position + 1 if trials else 0
 
 
 def invite_hash(code: str) -> str:

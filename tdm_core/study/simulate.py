@@ -72,6 +72,9 @@ class _Pair:
     kind: str = "image"
     width: int = 1
     height: int = 1
+    frames: int = 1
+    fps: int = 1
+    length_ms: int = 0
     category: str = ""
     control_arm: str = "teacher"
 

@@ -52,6 +52,15 @@ class Pair(Protocol):
     @property
     def height(self) -> int: ...
     @property
+    def frames(self) -> int: ...
+    @property
+    def fps(self) -> int: ...
+    @property
+    def length_ms(self) -> int:
+        """Of one loop of a video; 0 for pictures."""
+        ...
+
+    @property
     def category(self) -> str: ...
     @property
     def control_arm(self) -> str:
@@ -139,6 +148,8 @@ class Offer:
     width: int  # of one side, in pixels
     height: int
     kind: str
+    frames: int = 1
+    fps: int = 1
     practice: bool = False
     question: str = ""
     criteria: tuple[str, ...] = ()
@@ -154,6 +165,7 @@ class StudyStatus:
     target: int
     votes: int
     may_close: bool = False  # from the page
+    kind: str = "image"  # of what is shown
 
 
 def new_id() -> str:

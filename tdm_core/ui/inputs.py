@@ -59,6 +59,10 @@ class PageInputs:
     """A live distillation, where this page offers one."""
     students: Callable[[], dict[str, Preset]] = dict
     """Students that were made on this page, newest first: presets that differ from ``preset`` in their student."""
+    asks_login: bool = False
+    """Whether the study asks for a Hugging Face login."""
+    has_quiz: bool = False
+    """Whether there is a quiz on this system."""
     reports: Sequence[Report] = ()
     """Published evaluations of the shipped models."""
     bars: Sequence[Table] = ()

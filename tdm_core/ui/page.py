@@ -14,6 +14,7 @@ from tdm_core.ui.compare import compare_tab
 from tdm_core.ui.desk import Desk, Handlers
 from tdm_core.ui.distil import distil_tab
 from tdm_core.ui.inputs import PageInputs
+from tdm_core.ui.quiz import quiz_tab
 from tdm_core.ui.race import race_tab
 from tdm_core.ui.results import results_tab
 from tdm_core.ui.steps import steps_tab
@@ -41,6 +42,8 @@ def build(inputs: PageInputs) -> gr.Blocks:
                 with gr.Tab(texts.TAB_DISTIL, id="distil"):
                     lesson = distil_tab(inputs.learn)
             with gr.Tab(texts.TAB_STUDY, id="study"):
+                if inputs.asks_login:
+                    gr.LoginButton(visible=False)  # brings the routes; the link stands in the tab's own page
                 study = blind_study(elem_id="tdm-study")
             with gr.Tab(texts.TAB_RESULTS, id="results") as results:
                 refresh = results_tab(inputs.results, opened=results)
@@ -48,6 +51,9 @@ def build(inputs: PageInputs) -> gr.Blocks:
                 benchmarks_tab(inputs.reports, inputs.bars, opened=benchmarks)
             with gr.Tab(texts.TAB_SYSTEMS, id="systems") as systems:
                 cards = systems_tab(inputs, opened=systems)
+            if inputs.has_quiz:
+                with gr.Tab(texts.TAB_QUIZ, id="quiz"):
+                    quiz_tab(inputs.preset, elem_id="tdm-quiz")
             with gr.Tab(texts.TAB_ABOUT, id="about"):
                 about_tab(inputs.preset)
         private = {"api_visibility": "private", "show_progress": "hidden"}

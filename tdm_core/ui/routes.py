@@ -29,11 +29,13 @@ from tdm_core.errors import (
     StorageError,
     StudyClosedError,
     StudyOpenError,
+    StudyPausedError,
     TDMError,
     UnknownTrialError,
 )
 from tdm_core.study.service import StudyService
 from tdm_core.study.trials import Choice, Offer, is_id, new_id
+from tdm_core.ui import login
 
 PREFIX = "/gradio_api/study"  # elsewhere Gradio's front proxy answers with its own page
 COOKIE = "tdm_rater"
@@ -49,6 +51,7 @@ ANSWERS: dict[type[TDMError], tuple[int, str]] = {
     EarlyVoteError: (409, "early"),
     InvitationError: (409, "invitation"),
     StudyClosedError: (409, "closed"),
+    StudyPausedError: (409, "paused"),
     StudyOpenError: (409, "open"),
     StorageError: (503, "storage"),
 }
@@ -57,16 +60,15 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class FullBody(Response):
-    """A PNG that calls ``when_sent`` once its last byte is handed over and the connection still stands.
+    """Both sides, calling ``when_sent`` once the last byte is handed over and the connection still stands.
 
     Starlette's own streaming may be cancelled by a client that closes right after the last byte, and says nothing
     of one that closed before.
     """
 
     def __init__(self, content: bytes, *, when_sent: Callable[[], None]) -> None:
-        super().__init__(
-            content, media_type="image/png", headers=HEADERS | {"Cross-Origin-Resource-Policy": "same-origin"}
-        )
+        kind = "video/mp4" if content[4:8] == b"ftyp" else "image/png"  # of a study's trials, all are the same
+        super().__init__(content, media_type=kind, headers=HEADERS | {"Cross-Origin-Resource-Policy": "same-origin"})
         self._content, self._when_sent = content, when_sent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,24 +81,48 @@ class FullBody(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def routes(service: StudyService, secret: bytes) -> list[Route]:
-    """The study's routes; ``secret`` signs the raters' cookies and stays the same between starts."""
+def routes(
+    service: StudyService, secret: bytes, *, subject: Callable[[Request], str | None] = login.subject
+) -> list[Route]:
+    """The study's routes; ``secret`` signs the raters' cookies and stays the same between starts.
+
+    Where the study asks for a login, a rater is whoever ``subject`` says, and there is no cookie of ours.
+    """
     signer = Signer(secret, salt="tdm-rater")
+    by_login = service.rules.identity == "hf"
+
+    def rater_of(request: Request) -> str | None:
+        if not by_login:
+            return _rater(request, signer)
+        person = subject(request)
+        return service.rater_of(person) if person else None
+
+    def known_rater(request: Request) -> str:
+        rater = rater_of(request)
+        if rater is None and by_login:
+            raise UnknownTrialError("You are not logged in any more; log in and go on.")
+        if rater is None:
+            raise UnknownTrialError(
+                "Your browser sent no valid cookie of this study; allow cookies and reload the page."
+            )
+        return rater
 
     async def status(request: Request) -> Response:
-        return _json(asdict(await run_in_threadpool(service.status)))
+        return answer_json(asdict(await run_in_threadpool(service.status)))
 
     async def next_trial(request: Request) -> Response:
-        await _body(request)
-        rater, is_new = (known, False) if (known := _rater(request, signer)) else (new_id(), True)
+        await read_body(request)
+        rater, is_new = (known, False) if (known := rater_of(request)) else (new_id(), True)
+        if is_new and by_login:
+            return answer_json(asdict(await run_in_threadpool(service.status)) | {"state": "login"})
         answer = await run_in_threadpool(service.next_trial, rater)
-        response = _json(({"state": "trial"} if isinstance(answer, Offer) else {}) | asdict(answer))
+        response = answer_json(({"state": "trial"} if isinstance(answer, Offer) else {}) | asdict(answer))
         if is_new:
             _give_cookie(response, request, signer.sign(rater).decode())
         return response
 
     async def media(request: Request) -> Response:
-        rater, token = _known_rater(request, signer), request.path_params["token"]
+        rater, token = known_rater(request), request.path_params["token"]
         if request.method != "GET":  # a HEAD would be noted as sent without a byte of the body
             raise RequestError("Pictures are fetched with GET.")
         content = await run_in_threadpool(service.media, rater, token)
@@ -104,71 +130,73 @@ def routes(service: StudyService, secret: bytes) -> list[Route]:
         return FullBody(content, when_sent=partial(service.media_sent, rater, token))
 
     async def vote(request: Request) -> Response:
-        rater, (trial, choice, answers) = _known_rater(request, signer), _ballot(await _body(request))
+        rater, (trial, choice, answers) = known_rater(request), _ballot(await read_body(request))
         votes = await run_in_threadpool(partial(service.cast_vote, rater, trial, choice, **answers))
         told = await run_in_threadpool(service.practice_answer, rater, trial)
-        return _json({"accepted": True, "votes": votes} | ({"right": told is choice} if told else {}))
+        return answer_json({"accepted": True, "votes": votes} | ({"right": told is choice} if told else {}))
 
     async def skip(request: Request) -> Response:
-        rater, trial = _known_rater(request, signer), _text(await _body(request), "trial")
+        rater, trial = known_rater(request), _text(await read_body(request), "trial")
         await run_in_threadpool(service.skip, rater, trial)
-        return _json({"skipped": True})
+        return answer_json({"skipped": True})
 
     async def consent(request: Request) -> Response:
-        await _body(request)
-        await run_in_threadpool(service.consent, _known_rater(request, signer))
-        return _json({"accepted": True})
+        await read_body(request)
+        await run_in_threadpool(service.consent, known_rater(request))
+        return answer_json({"accepted": True})
 
     async def withdraw(request: Request) -> Response:
-        await _body(request)
-        await run_in_threadpool(service.withdraw, _known_rater(request, signer))
-        return _json({"withdrawn": True})
+        await read_body(request)
+        await run_in_threadpool(service.withdraw, known_rater(request))
+        return answer_json({"withdrawn": True})
 
     async def redeem(request: Request) -> Response:
-        rater, code = _known_rater(request, signer), _text(await _body(request), "code")
+        rater, code = known_rater(request), _text(await read_body(request), "code")
         await run_in_threadpool(service.redeem, rater, code)
-        return _json({"accepted": True})
+        return answer_json({"accepted": True})
 
     async def rules(request: Request) -> Response:
-        return _json({"question": service.rules.question, "consent": service.rules.consent})
+        return answer_json({"question": service.rules.question, "consent": service.rules.consent})
 
     async def close(request: Request) -> Response:
-        _known_rater(request, signer)  # a page elsewhere can post here, but not with our cookie
-        await _body(request)
-        return _json(asdict(await run_in_threadpool(partial(service.close, by_visitor=True))))
+        known_rater(request)  # a page elsewhere can post here, but not with our cookie
+        await read_body(request)
+        return answer_json(asdict(await run_in_threadpool(partial(service.close, by_visitor=True))))
 
     async def results(request: Request) -> Response:
-        return _json((await run_in_threadpool(partial(service.results, by_visitor=True))).to_json())
+        return answer_json((await run_in_threadpool(partial(service.results, by_visitor=True))).to_json())
 
     return [
-        Route(f"{PREFIX}/status", _refusing(status), methods=["GET"]),
-        Route(f"{PREFIX}/next", _refusing(next_trial), methods=["POST"]),
-        Route(f"{PREFIX}/media/{{token}}", _refusing(media), methods=["GET"]),
-        Route(f"{PREFIX}/vote", _refusing(vote), methods=["POST"]),
-        Route(f"{PREFIX}/skip", _refusing(skip), methods=["POST"]),
-        Route(f"{PREFIX}/consent", _refusing(consent), methods=["POST"]),
-        Route(f"{PREFIX}/withdraw", _refusing(withdraw), methods=["POST"]),
-        Route(f"{PREFIX}/invitation", _refusing(redeem), methods=["POST"]),
-        Route(f"{PREFIX}/rules", _refusing(rules), methods=["GET"]),
-        Route(f"{PREFIX}/close", _refusing(close), methods=["POST"]),
-        Route(f"{PREFIX}/results", _refusing(results), methods=["GET"]),
+        Route(f"{PREFIX}/status", refusing(status), methods=["GET"]),
+        Route(f"{PREFIX}/next", refusing(next_trial), methods=["POST"]),
+        Route(f"{PREFIX}/media/{{token}}", refusing(media), methods=["GET"]),
+        Route(f"{PREFIX}/vote", refusing(vote), methods=["POST"]),
+        Route(f"{PREFIX}/skip", refusing(skip), methods=["POST"]),
+        Route(f"{PREFIX}/consent", refusing(consent), methods=["POST"]),
+        Route(f"{PREFIX}/withdraw", refusing(withdraw), methods=["POST"]),
+        Route(f"{PREFIX}/invitation", refusing(redeem), methods=["POST"]),
+        Route(f"{PREFIX}/rules", refusing(rules), methods=["GET"]),
+        Route(f"{PREFIX}/close", refusing(close), methods=["POST"]),
+        Route(f"{PREFIX}/results", refusing(results), methods=["GET"]),
     ]
 
 
-def _refusing(endpoint: Endpoint) -> Endpoint:
+def refusing(endpoint: Endpoint) -> Endpoint:
     """The endpoint with the errors of the study turned into answers."""
 
     async def answer(request: Request) -> Response:
         try:
+            if request.method == "POST" and request.headers.get("sec-fetch-site") == "cross-site":
+                raise RequestError("Another site's page asked this; open the study's own page.")
             return await endpoint(request)
         except tuple(ANSWERS) as error:
             status, code = next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)
-            return _json({"error": str(error), "code": code}, status=status)
+            return answer_json({"error": str(error), "code": code}, status=status)
 
     return answer
 
 
-def _json(values: dict[str, Any], status: int = 200) -> JSONResponse:
+def answer_json(values: dict[str, Any], status: int = 200) -> JSONResponse:
     return JSONResponse(values, status_code=status, headers=HEADERS)
 
 
@@ -181,19 +209,12 @@ def _rater(request: Request, signer: Signer) -> str | None:
     return rater if is_id(rater) else None
 
 
-def _known_rater(request: Request, signer: Signer) -> str:
-    rater = _rater(request, signer)
-    if rater is None:
-        raise UnknownTrialError("Your browser sent no valid cookie of this study; allow cookies and reload the page.")
-    return rater
-
-
 def _give_cookie(response: Response, request: Request, value: str) -> None:
     secure = request.url.scheme == "https"
     response.set_cookie(COOKIE, value, max_age=COOKIE_SECONDS, path="/", secure=secure, httponly=True, samesite="lax")
 
 
-async def _body(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
     """The request's body.
 
     Raises:

@@ -6,7 +6,7 @@
 
 const ROUTES = new URL("gradio_api/study/", document.baseURI);
 const POLL_MS = 1500;
-const STOPS = ["draft", "invite", "paused", "withdrawn", "finished"]; // states that are just shown
+const STOPS = ["draft", "invite", "login", "paused", "withdrawn", "finished"]; // states that are just shown
 const LOST = ["unknown", "expired", "duplicate"]; // refusals after which only another trial helps
 const root = element.querySelector(".tdm-study");
 const find = (selector) => root.querySelector(selector);
@@ -43,7 +43,7 @@ async function attempt(step) {
   try {
     await step();
   } catch (error) {
-    if (error.code === "closed") return refresh();
+    if (error.code === "closed" || error.code === "paused") return refresh();
     if (error.code === "early") return tooEarly(error.message);
     if (LOST.includes(error.code)) return next("That pair was not counted, here is another.");
     find("[data-for=failed] .tdm-problem").textContent = error.message;
@@ -61,6 +61,7 @@ const refresh = () => attempt(async () => follow(await ask("status")));
 
 function follow(status) {
   mayClose = status.may_close;
+  for (const word of root.querySelectorAll("[data-clip]")) if (status.kind === "video") word.textContent = word.dataset.clip;
   if (status.state === "preparing") return prepare(status);
   if (status.state === "closed") {
     find(".tdm-total").textContent = status.votes === 1 ? "One vote was cast." : `${status.votes} votes were cast.`;
@@ -92,24 +93,26 @@ const next = (hint = "") => attempt(async () => {
   lock();
   const answer = await ask("next", {});
   if (answer.state !== "trial") return follow(answer);
-  const bitmap = await fetchPictures(answer.media);
+  const bitmaps = await fetchBoth(answer);
   trial = answer;
-  reveal(bitmap, hint);
+  reveal(bitmaps, hint);
 });
 
-async function fetchPictures(token) {
+async function fetchBoth({ media, kind, frames, fps }) {
   try {
-    return await decode(new URL(`media/${encodeURIComponent(token)}`, ROUTES).href);
+    const address = new URL(`media/${encodeURIComponent(media)}`, ROUTES).href;
+    return kind === "video" ? await decodeClip(address, { frames, fps }) : [await decode(address)];
   } catch (error) {
-    throw new Error(`The pictures did not arrive (${error.message}). If cookies are off, allow them for this page.`);
+    throw new Error(`Nothing to look at arrived (${error.message}). If cookies are off, allow them for this page.`);
   }
 }
 
-/** Both sides come from one decoded picture and are painted in one task, so they appear in one frame. */
-function reveal(bitmap, hint) {
-  const width = bitmap.width / 2;
-  const side = (id, label, x) => ({ id, label, state: "ready", picture: { bitmap, x, width } });
-  shown = { rev: trial.number, items: [side("left", "Left", 0), side("right", "Right", width)] };
+/** Both sides are halves of the same decoded frames and are painted in one task, so they appear in one frame. */
+function reveal(bitmaps, hint) {
+  const width = bitmaps[0].width / 2;
+  const side = (id, label, x) => ({ id, label, state: "ready", picture: { bitmaps, x, width } });
+  shown = { rev: trial.number, fps: trial.fps, items: [side("left", "Left", 0), side("right", "Right", width)] };
+  viewer.clock.seek(0);
   find(".tdm-number").textContent = trial.practice ? "Practice pair" : `Pair ${trial.number} of ${trial.total}`;
   find(".tdm-question").textContent = trial.question;
   showCriteria(trial.criteria);

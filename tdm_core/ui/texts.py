@@ -3,7 +3,7 @@
 TITLE = "Few-step studio"
 TAGLINE = "One prompt, one seed, one noise: {student} steps beside {teacher}."
 
-TAB_COMPARE, TAB_STUDY, TAB_RESULTS, TAB_ABOUT = "Compare", "Blind study", "Results", "About"
+TAB_COMPARE, TAB_STUDY, TAB_RESULTS, TAB_QUIZ, TAB_ABOUT = "Compare", "Blind study", "Results", "Quiz", "About"
 TAB_DISTIL = "Distil"
 TAB_RACE, TAB_STEPS, TAB_SYSTEMS = "Race", "Steps", "Systems"
 

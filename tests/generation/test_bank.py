@@ -1,8 +1,10 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 
 from tdm_core.errors import ConfigError, SamplingError, StorageError, StudyError
 from tdm_core.generation.bank import Bank, build_bank, check_bank, read_prompts
-from tdm_core.generation.media import decode_png
+from tdm_core.generation.media import decode_mp4, decode_png
 from tdm_core.generation.sample import Progress, Role, Sample
 
 ROOT = Path(__file__).parents[2]
@@ -94,6 +96,26 @@ def test_all_bodies_are_equally_long(bank):
         len(bank.packed(pair.id, *sides)) for pair in bank.pairs() for sides in (SIDES, SIDES[::-1], *controls(pair))
     }
     assert len(lengths) == 1
+
+
+def test_a_reader_sees_each_pair_as_soon_as_it_is_there(root):
+    """Also those that come within one tick of the file system's clock after it has looked."""
+    bank = Bank(root, preset="mini")
+    assert bank.pairs() == []
+    for count in (1, 2, 3):
+        build(root, pairs=count)
+        assert len(bank.pairs()) == count
+    for path in root.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+    assert bank.pairs() == []
+
+
+def test_a_settled_bank_is_not_listed_again(root, bank, monkeypatch):
+    os.utime(root, (1, 1))
+    listed = bank.pairs()
+    monkeypatch.setattr(Path, "glob", None)
+    assert bank.pairs() == listed
 
 
 def test_pairs_keep_the_category_of_their_prompt(root):
@@ -240,9 +262,62 @@ def test_arms_of_unequal_noise_are_refused(root):
         build(root, sample=lambda request: fake_sample(request, noise=request.role))
 
 
-def test_videos_are_refused(root):
-    with pytest.raises(StudyError, match="pictures only"):
-        build(root, sample=lambda request: fake_sample(request, kind="video"))
+def test_a_picture_beside_a_video_is_refused(root):
+    with pytest.raises(StudyError, match="one size"):
+        build(root, sample=lambda r: fake_video(r) if r.role is Role.STUDENT else fake_sample(r))
+
+
+def fake_video(request, *, width=16):
+    """A student that flickers and a teacher that stands still."""
+    steps = 4 if request.role is Role.STUDENT else 25
+    yield Progress(step=1, steps=steps, elapsed_seconds=0.0)
+    still = np.random.default_rng(request.seed).integers(100, size=(4, 4, 3), dtype=np.uint8)
+    frames = np.tile(still.repeat(4, axis=0).repeat(width // 4, axis=1), (5, 1, 1, 1))
+    if request.role is Role.STUDENT:
+        frames[1::2] += np.uint8(100)
+    [picture] = [event for event in fake_sample(request) if isinstance(event, Sample)]
+    yield replace(picture, media=frames, kind="video")
+
+
+@pytest.fixture
+def videos(root):
+    list(build_bank(root, preset="mini", prompts=PROMPTS, sample=fake_video, pairs=2, fps=4))
+    return Bank(root, preset="mini")
+
+
+def test_a_pair_of_videos_is_one_mp4_for_each_way_round(videos):
+    for pair in videos.pairs():
+        assert (pair.kind, pair.frames, pair.fps, pair.width, pair.height) == ("video", 5, 4, 16, 16)
+        assert pair.length_ms == 1250
+        bodies = {sides: videos.packed(pair.id, *sides) for sides in (SIDES, SIDES[::-1], *controls(pair))}
+        assert len({len(body) for body in bodies.values()}) == 1
+        one_way, other_way = (decode_mp4(bodies[sides]).astype(int) for sides in (SIDES, SIDES[::-1]))
+        assert np.abs(np.roll(one_way, 16, axis=2) - other_way).mean() < 3
+        flicker = np.abs(np.diff(one_way, axis=0)).mean(axis=(0, 1, 3))
+        assert flicker[:16].min() > 50 > 5 > flicker[16:].max()  # the student lies left
+
+
+def test_a_bank_of_videos_is_checked(root, videos):
+    assert check_bank(root) == []
+    pair = videos.pairs()[0]
+    path = root / pair.id / "student_left.mp4"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert len(check_bank(root)) == 1
+
+
+def test_a_bank_whose_ways_round_are_not_the_same_videos_is_found(root, videos):
+    folder = root / videos.pairs()[0].id
+    facts = json.loads((folder / "pair.json").read_text())
+    shutil.copy(folder / "student_left.mp4", folder / "teacher_left.mp4")
+    facts["sha256_by_left_arm"]["teacher"] = facts["sha256_by_left_arm"]["student"]
+    (folder / "pair.json").write_text(json.dumps(facts))
+    [problem] = check_bank(root)
+    assert "not the same two" in problem
+
+
+def test_videos_whose_sides_would_share_blocks_are_refused(root):
+    with pytest.raises(StudyError, match="multiple of 16"):
+        list(build_bank(root, preset="m", prompts=PROMPTS, sample=lambda r: fake_video(r, width=20), pairs=1))
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

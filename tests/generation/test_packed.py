@@ -64,3 +64,8 @@ def test_a_spoiled_picture_has_the_same_colours_and_no_tile_in_its_place(size):
         for column in range(8):
             place = slice(row * tile, (row + 1) * tile), slice(column * tile, (column + 1) * tile)
             assert not np.array_equal(spoiled[place], picture[place])
+
+
+def test_every_frame_of_a_video_is_spoiled_alike():
+    frames = np.random.default_rng(0).integers(256, size=(3, 16, 24, 3), dtype=np.uint8)
+    assert np.array_equal(spoil(frames), [spoil(frame) for frame in frames])

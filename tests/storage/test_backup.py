@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from tdm_core.__main__ import main
-from tdm_core.errors import StorageError
+from tdm_core.errors import StorageError, StudyPausedError
 from tdm_core.storage import backup, open_store, restore
 from tdm_core.study import Choice, Controls, StudyService
 from tests.studies import Clock, FakePairs, a_service, look, look_and_vote
@@ -62,6 +62,20 @@ def test_a_restored_study_goes_on_where_it_was(sql_store, service, clock, empty,
     again.close()  # notes an event: its counter goes on, too
     assert again.status().state == "closed"
     assert backup(empty, tmp_path / "again.gz")["vote"] == 12
+
+
+def test_a_paused_study_stays_paused_until_it_is_let_go_on(sql_store, service, clock, empty, tmp_path):
+    offer = a_life(service, clock)
+    service.hold_up("lunch")
+    backup(sql_store, tmp_path / "votes.gz")
+    restore(empty, tmp_path / "votes.gz")
+    again = StudyService(store=empty, pairs=FakePairs(40), clock=clock, study_id="demo")
+    with pytest.raises(StudyPausedError):
+        again.cast_vote("stays", offer.trial, Choice.TIE)
+    again.go_on()
+    again.cast_vote("stays", offer.trial, Choice.TIE)
+    with empty.reading("demo") as records:
+        assert [kind for kind, *_ in records.events()][-2:] == ["paused", "resumed"]
 
 
 def test_a_backup_is_the_state_of_one_moment(sql_store, service, clock, tmp_path):

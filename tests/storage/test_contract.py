@@ -78,6 +78,23 @@ def test_closing_is_kept(store, study):
         assert records.study() == replace(study, closed_at_ms=9)
 
 
+def test_pausing_is_kept_until_it_goes_on(store, study):
+    for paused_at_ms in (9, None):
+        with store.writing("one") as records:
+            records.set_paused(paused_at_ms)
+        with store.reading("one") as records:
+            assert records.study() == replace(study, paused_at_ms=paused_at_ms)
+
+
+def test_all_trials_of_a_study_come_back(store, study):
+    trials = [a_trial(pair_id="a"), a_trial(rater_id="other", pair_id="b")]
+    add(store, *trials)
+    with store.reading("one") as records:
+        assert sorted(records.trials(), key=lambda trial: trial.pair_id) == trials
+    with store.reading("two") as records:
+        assert records.trials() == []
+
+
 def test_a_trial_comes_back_as_it_was_by_id_and_by_token(store, study):
     trial = a_trial()
     add(store, trial)
@@ -166,6 +183,26 @@ def test_votes_come_back_with_their_trials(store, study):
         assert records.vote_on(mine.id) == votes[0]
         assert records.vote_on(new_id()) is None
         assert records.vote_count() == 2
+
+
+def test_the_trials_that_a_rater_has_answered_are_known_by_id(store, study):
+    voted, waiting, strange = a_trial(), a_trial(pair_id="b", position=1), a_trial(rater_id="other")
+    add(store, voted, waiting, strange)
+    add(store, *(Vote(trial=trial, choice=Choice.TIE, cast_at_ms=1) for trial in (voted, strange)))
+    with store.reading("one") as records:
+        assert records.answered_by("rater") == {voted.id}
+        assert records.answered_by("nobody") == set()
+
+
+def test_what_need_not_last_is_seen_at_once_and_undone_on_an_error(store, study):
+    kept, lost = a_trial(), a_trial(pair_id="b", position=1)
+    with store.writing("one", durable=False) as records:
+        records.add_trial(kept)
+    with pytest.raises(ZeroDivisionError), store.writing("one", durable=False) as records:
+        records.add_trial(lost)
+        _ = 1 / 0
+    with store.reading("one") as records:
+        assert records.trials() == [kept]
 
 
 @pytest.mark.parametrize("choice", [Choice.LEFT, Choice.RIGHT])

@@ -12,7 +12,7 @@ from tdm_core.errors import (
 )
 from tdm_core.study import Choice, MemoryStore, Offer
 from tdm_core.study.trials import new_id
-from tests.studies import Clock, FakePairs, a_service, look, look_and_vote
+from tests.studies import Clock, FakePair, FakePairs, a_service, look, look_and_vote
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -59,6 +59,20 @@ def test_a_vote_after_the_minimum_view_counts(service, clock):
     assert service.cast_vote("r", offer.trial, Choice.TIE) == 1
     assert service.status().votes == 1
     assert service.next_trial("r").number == 2
+
+
+def test_a_video_is_seen_once_through_before_a_vote(clock):
+    pairs = FakePairs(10)
+    pairs.made = [FakePair(id=pair.id, prompt=pair.prompt, kind="video", length_ms=4000) for pair in pairs.made]
+    service = a_service(pairs=pairs, clock=clock)
+    assert service.status().kind == "video"
+    offer = look(service, clock, "r")
+    assert (offer.kind, offer.min_view_ms) == ("video", 4000)
+    clock.pass_ms(4000 - service.rules.min_view_ms - 1)
+    with pytest.raises(EarlyVoteError, match="4 s"):
+        service.cast_vote("r", offer.trial, Choice.TIE)
+    clock.pass_ms(1)
+    assert service.cast_vote("r", offer.trial, Choice.TIE) == 1
 
 
 def test_the_same_vote_again_changes_nothing(service, clock):

@@ -14,7 +14,9 @@ import numpy as np
 
 from tdm_core.generation.media import encode_png
 from tdm_core.generation.packed import pack_pair, spoil
+from tdm_core.generation.packed_video import pack_videos
 from tdm_core.generation.sample import Progress, Role, Sample, SampleRequest
+from tests.ui.viewer_page import barcodes
 
 CLIP_PRESETS = ("clips",)
 HUES = {Role.TEACHER: (70, 120, 200), Role.TEACHER_FEW: (220, 150, 60), Role.STUDENT: (130, 80, 220)}
@@ -156,23 +158,42 @@ class FakePair:
     kind: str = "image"
     width: int = 128
     height: int = 128
+    frames: int = 1
+    fps: int = 1
+    length_ms: int = 0
     category: str = ""
     control_arm: str = "teacher"
 
 
+CLIP_FRAMES, CLIP_FPS = 9, 8
+
+
+def clip(role: Role) -> np.ndarray:
+    """A clip whose frames show their own number in bars, tinted by role; uint8 [F, 32, 128, 3]."""
+    return barcodes(CLIP_FRAMES, tint=0 if role is Role.STUDENT else 2)
+
+
 @dataclass
 class FakeBank:
-    """Three pairs of gradients, packed side by side as the real bank does it; ``made`` of them exist."""
+    """Three pairs of gradients, or of clips, packed as the real bank does it; ``made`` of them exist."""
 
     made: int = 3
+    kind: str = "image"
 
     def pairs(self) -> list[FakePair]:
-        return [FakePair(id=f"pair-{index}", prompt=f"prompt {index}") for index in range(self.made)]
+        looks: dict[str, Any] = {}
+        if self.kind == "video":
+            length_ms = 1000 * CLIP_FRAMES // CLIP_FPS
+            looks = {"kind": "video", "height": 32, "frames": CLIP_FRAMES, "fps": CLIP_FPS, "length_ms": length_ms}
+        return [FakePair(id=f"pair-{index}", prompt=f"prompt {index}", **looks) for index in range(self.made)]
 
     def packed(self, pair_id: str, left_arm: str, right_arm: str) -> bytes:
+        if self.kind == "video":
+            sides = {"student": clip(Role.STUDENT), "teacher": clip(Role.TEACHER), "spoiled": spoil(clip(Role.TEACHER))}
+            return pack_videos(sides, [(left_arm, right_arm)], fps=CLIP_FPS)[left_arm, right_arm]
         seed = int(pair_id.removeprefix("pair-"))
-        sides = [
+        pictures = [
             spoil(gradient(Role.TEACHER, seed)) if arm == "spoiled" else gradient(Role(arm), seed)
             for arm in (left_arm, right_arm)
         ]
-        return pack_pair(*sides)
+        return pack_pair(*pictures)

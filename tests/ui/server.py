@@ -23,10 +23,13 @@ from tdm_core.generation.presets import Example, Preset, load_presets
 from tdm_core.generation.sample import Role, SampleRequest
 from tdm_core.scenes import grammar
 from tdm_core.study import MemoryStore, StudyRules, StudyService, Trial
+from tdm_core.study.quiz import Quiz, QuizRules
 from tdm_core.study.rules import DEMO
 from tdm_core.toml_config import from_mapping
+from tdm_core.ui.admin import admin_routes
 from tdm_core.ui.inputs import PageInputs, System
 from tdm_core.ui.page import build, launch_options
+from tdm_core.ui.quiz_routes import quiz_routes
 from tdm_core.ui.routes import routes
 from tests.ui.fakes import FakeBank, FakeLearn, FakeSampler, fake_trajectory
 
@@ -34,6 +37,7 @@ CONTROL = "/gradio_api/test"
 MINI = load_presets()["mini-sd3"]
 CLIP_SUGGESTIONS = ["a fox moving up"]
 SUGGESTIONS = ["two pandas", "a cat and a dog", "three foxes on a mint canvas"]
+ADMIN_TOKEN = "a-token-of-the-tests"
 RULES = json.loads(replace(DEMO, needed=2, target=3, min_view_ms=300).to_json())
 PACES = {"slow": 0.4, "steady": 0.05}  # a word of the prompt -> seconds per step
 
@@ -44,11 +48,12 @@ class Fakes:
     def __init__(self) -> None:
         self.seeds: list[int] = []
         self.closed = 0
+        self.quiz_bank = FakeBank()
         self.begin_study({})
 
     def begin_study(self, wanted: dict[str, Any]) -> None:
         rules = from_mapping(StudyRules, RULES | wanted.get("rules", {}), where="the test's rules")
-        self.bank = FakeBank(made=wanted.get("pairs", 3))
+        self.bank = FakeBank(made=wanted.get("pairs", 3), kind=wanted.get("kind", "image"))
         self._store = MemoryStore()
         self._service = StudyService(store=self._store, pairs=self.bank, rules=rules)
         self.codes = self._service.invite(wanted.get("invite", 0))
@@ -91,6 +96,8 @@ def main(port: int) -> None:
         wanted = await request.json()
         if "pairs" in wanted and wanted.get("grow"):
             fakes.bank.made = wanted["pairs"]
+        elif "quiz_pairs" in wanted:
+            fakes.quiz_bank.made = wanted["quiz_pairs"]
         elif wanted:
             fakes.begin_study(wanted)
         told = {"seeds": fakes.seeds, "closed": fakes.closed, "codes": fakes.codes, "criteria": fakes.criteria()}
@@ -118,10 +125,14 @@ def main(port: int) -> None:
             why_not=lambda name: ["needs 80 GB on the GPU; 0 are free: buy one"] if name == "absent" else [],
             trajectory=fake_trajectory,
             machine="a fake of a machine",
+            has_quiz=True,
         )
     )
     ours = [Route(CONTROL, control, methods=["POST"]), Route(f"{CONTROL}/close", close, methods=["POST"])]
+    prompts = tuple(f"prompt {index}" for index in (2, 0, 1))
+    ours += quiz_routes(Quiz(QuizRules(preset="mini-sd3", prompts=prompts), fakes.quiz_bank))
     study: Any = fakes
+    ours += admin_routes(study, ADMIN_TOKEN)
     page.launch(server_port=port, app_kwargs={"routes": [*ours, *routes(study, b"s" * 32)]}, **launch_options())
 
 

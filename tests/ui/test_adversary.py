@@ -16,6 +16,7 @@ import pytest
 from starlette.applications import Starlette
 
 from tdm_core.generation.packed import pack_pair
+from tdm_core.generation.packed_video import pack_videos
 from tdm_core.stats import wilson_interval
 from tdm_core.study import Choice
 from tdm_core.ui import routes as routes_module
@@ -25,7 +26,7 @@ from tests.ui.asgi import Caller
 
 TRIALS_PER_RATER = 40
 SIZE = 24
-CONTAINER_BYTES = 100
+CONTAINER_BYTES, VIDEO_CONTAINER_BYTES = 100, 900
 
 
 class Gallery(FakePairs):
@@ -41,6 +42,35 @@ class Gallery(FakePairs):
 
     def packed(self, pair_id, left_arm, right_arm):
         return pack_pair(self.pictures[left_arm], self.pictures[right_arm])
+
+
+class MovingGallery(Gallery):
+    """Videos as the bank packs them: the student's frames all change, the teacher's stand still."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        rng = np.random.default_rng(0)
+        blocks = rng.integers(256, size=(5, 4, 4, 3), dtype=np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+        sides = {"student": blocks, "teacher": np.full_like(blocks, 128)}
+        self.bodies = pack_videos(sides, [ARMS, ARMS[::-1]], fps=8)
+
+    def packed(self, pair_id, left_arm, right_arm):
+        return self.bodies[left_arm, right_arm]
+
+
+class UnequalFrames(MovingGallery):
+    """Frames as long as they happen to be, which a box of free space makes up for."""
+
+    def packed(self, pair_id, left_arm, right_arm):
+        plain = super().packed(pair_id, left_arm, right_arm)
+        place = plain.index(b"stsz") + 11  # the least byte of the size of a frame
+        return plain[:place] + bytes([plain[place] ^ (left_arm == "student")]) + plain[place + 1 :]
+
+
+class Comment(MovingGallery):
+    def packed(self, pair_id, left_arm, right_arm):
+        text = b"four steps" if left_arm == "student" else b"many steps"
+        return super().packed(pair_id, left_arm, right_arm) + (8 + len(text)).to_bytes(4, "big") + b"free" + text
 
 
 class LongerBody(Gallery):
@@ -108,8 +138,16 @@ def features(trial, answers):
     return [*values, *container(answers[1].body)]
 
 
-def container(png):
-    """All bytes of a PNG but the pixels and their checksums, cut or filled up to a fixed number."""
+def container(body):
+    """All bytes of a body but the pixels and their checksums, cut or filled up to a fixed number."""
+    if body[4:8] == b"ftyp":
+        start = body.index(b"mdat")
+        end = start - 4 + int.from_bytes(body[start - 4 : start], "big")
+        return (body[end:] + body[:start]).ljust(VIDEO_CONTAINER_BYTES, b"\0")[:VIDEO_CONTAINER_BYTES]
+    return container_of_png(body)
+
+
+def container_of_png(png):
     seen, place = png[:8], 8
     while place + 12 <= len(png):
         length, kind = int.from_bytes(png[place : place + 4], "big"), png[place + 4 : place + 8]
@@ -133,12 +171,13 @@ def accuracy(seen, labels, *, folds=5):
     return right, len(labels)
 
 
-def test_the_adversary_stays_at_chance():
-    right, trials = accuracy(*watch(Gallery(), 4000))
+@pytest.mark.parametrize("pairs", [Gallery, MovingGallery])
+def test_the_adversary_stays_at_chance(pairs):
+    right, trials = accuracy(*watch(pairs(), 4000))
     assert wilson_interval(right, trials).high < 0.54, right / trials
 
 
-@pytest.mark.parametrize("leak", [LongerBody, SizeOfTheLeftSide, SlowerStudent, TextChunk])
+@pytest.mark.parametrize("leak", [LongerBody, SizeOfTheLeftSide, SlowerStudent, TextChunk, UnequalFrames, Comment])
 def test_the_adversary_finds_a_planted_leak(leak):
     right, trials = accuracy(*watch(leak(), 240, fetches=3))
     assert right / trials > 0.9

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.ui.viewer_page import PAINTED as PAINTED_NUMBERS
+
 PAINTED = """() => [...document.querySelectorAll("#tdm-study .tdm-canvas")]
   .map((c) => c.getContext("2d").getImageData(61, 61, 1, 1).data.join())"""
 
@@ -117,6 +119,37 @@ def test_no_vote_before_the_minimum_view(fresh, open_page):
     page.locator("[data-choice=left]").click(force=True)
     assert page.locator("[data-choice][aria-disabled]").count() == 4
     assert fresh.control()["status"]["votes"] == 0
+
+
+NUMBERS = PAINTED_NUMBERS.replace(".tdm-layer[data-id]", "#tdm-study .tdm-layer[data-id]")
+
+
+def test_a_visitor_watches_both_clips_on_one_clock_and_votes_after_a_whole_loop(fresh, open_page):
+    fresh.control(pairs=3, kind="video", rules={"min_view_ms": 100})
+    page = open_page(fresh.url)
+    page.get_by_role("tab", name="Blind study").click()
+    page.get_by_role("heading", name="Two clips, one prompt").wait_for()
+    start(page)
+    assert page.locator("[data-choice][aria-disabled]").count() == 4  # 9 frames at 8 a second are not over yet
+    watch = f"""() => new Promise((done) => {{ const seen = [], start = performance.now();
+      (function look() {{ seen.push(({NUMBERS})());
+        if (performance.now() - start > 2500) done(seen); else requestAnimationFrame(look) }})() }})"""
+    seen = page.evaluate(watch)
+    assert all(len(both) == 2 and both[0] == both[1] for both in seen)
+    assert len({left for left, _ in seen}) > 4
+    unlocked(page)
+    page.keyboard.press("Home")
+    assert page.evaluate(NUMBERS) == [0, 0]
+    page.keyboard.press(".")
+    assert page.evaluate(NUMBERS) == [1, 1]
+    tints = """() => [...document.querySelectorAll('#tdm-study .tdm-layer[data-id] > .tdm-canvas')].map((canvas) => {
+      const [red, , blue] = canvas.getContext('2d').getImageData(120, 16, 1, 1).data;
+      return red > blue ? 'student' : 'teacher' })"""
+    assert page.evaluate(tints) == [fresh.control()["trials"][-1][side] for side in ("left_arm", "right_arm")]
+    page.keyboard.press("ArrowLeft")
+    number(page, "Pair 2 of 3")
+    assert fresh.control()["status"]["votes"] == 1
+    assert page.evaluate("document.querySelector('.tdm-study').contains(document.activeElement)")
 
 
 def test_progress_is_shown_until_there_are_enough_pairs(fresh, open_page):

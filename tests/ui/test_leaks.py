@@ -40,10 +40,10 @@ def leaks(text, secrets):
     return {secret for secret in secrets if secret in text}
 
 
-@pytest.fixture
-def trial_page(studio, open_page):
+@pytest.fixture(params=["image", "video"])
+def trial_page(request, studio, open_page):
     """A page with an open trial, and what the paths said before there was one."""
-    studio.control(pairs=3)
+    studio.control(pairs=3, kind=request.param)
     before = {path: steady(read(studio, path)) for path in OPEN_PATHS}
     page = open_page(studio.url)
     page.get_by_role("tab", name="Blind study").click()

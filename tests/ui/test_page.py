@@ -7,6 +7,7 @@ import time
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+TABS = ("Compare", "Race", "Steps", "Distil", "Blind study", "Results", "Benchmarks", "Systems", "Quiz", "About")
 STATES = """() => Object.fromEntries([...document.querySelectorAll("#tdm-compare .tdm-card")]
   .map((card) => [card.dataset.id, card.dataset.state]))"""
 ALL_READY = f"() => {{ const s = Object.values(({STATES})()); return s.length === 3 && s.every((x) => x === 'ready') }}"
@@ -289,7 +290,18 @@ def test_axe_finds_nothing_in_our_components(studio, open_page, scheme, width):
 def test_no_tab_is_wider_than_its_window(studio, open_page, width, height, scheme):
     page = open_page(studio.url, width=width, height=height, color_scheme=scheme)
     page.wait_for_function(ALL_READY)
-    for tab in ("Compare", "Race", "Steps", "Distil", "Blind study", "Results", "Benchmarks", "Systems", "About"):
+    for tab in (
+        "Compare",
+        "Race",
+        "Steps",
+        "Distil",
+        "Blind study",
+        "Results",
+        "Benchmarks",
+        "Systems",
+        "Quiz",
+        "About",
+    ):
         page.evaluate(
             "(name) => [...document.querySelectorAll('[role=tab]')].find((t) => t.innerText === name)?.click()", tab
         )

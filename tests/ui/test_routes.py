@@ -2,6 +2,7 @@ import asyncio
 import json
 import re
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,12 +11,12 @@ from starlette.testclient import TestClient
 
 from tdm_core.errors import StorageError
 from tdm_core.generation.bank import Bank, build_bank
-from tdm_core.generation.media import decode_png
+from tdm_core.generation.media import decode_mp4, decode_png
 from tdm_core.generation.sample import Role, Sample
 from tdm_core.storage import open_store
 from tdm_core.study import Controls, MemoryStore
 from tdm_core.ui.routes import CHUNK_BYTES, COOKIE, PREFIX, routes
-from tests.studies import SIDE_BYTES, Clock, a_service
+from tests.studies import ARMS, SIDE_BYTES, Clock, a_service
 
 SECRET = b"s" * 32
 
@@ -70,6 +71,7 @@ def test_status_counts_pairs_and_votes(browser):
         "target": 40,
         "votes": 0,
         "may_close": True,
+        "kind": "image",
     }
 
 
@@ -77,7 +79,7 @@ def test_next_gives_a_trial_of_exactly_the_agreed_fields(browser):
     trial = post(browser, "next").json()
     assert trial.keys() == {
         *("state", "trial", "media", "prompt", "number", "total", "min_view_ms", "width", "height", "kind"),
-        *("practice", "question", "criteria"),
+        *("practice", "question", "criteria", "frames", "fps"),
     }
     assert (trial["state"], trial["number"], trial["total"], trial["kind"]) == ("trial", 1, 40, "image")
 
@@ -348,17 +350,24 @@ def noisy_and_smooth(request):
     yield Sample(media=pixels, kind="image", scheduler="Fake", noise_sha256=str(request.seed), **figures)
 
 
-@pytest.fixture
-def whole_way(tmp_path, clock):
+def lively_and_calm(request):
+    """The same as videos of 5 frames."""
+    for sample in noisy_and_smooth(request):
+        yield replace(sample, media=np.stack([sample.media[32 * i :][:32, :32] for i in (0, 1, 2, 1, 0)]), kind="video")
+
+
+@pytest.fixture(params=[noisy_and_smooth, lively_and_calm])
+def whole_way(request, tmp_path, clock):
     bank = Bank(tmp_path / "bank", preset="mini")
-    for _ in build_bank(tmp_path / "bank", preset="mini", prompts=["a cat"], sample=noisy_and_smooth, pairs=6):
+    for _ in build_bank(tmp_path / "bank", preset="mini", prompts=["a cat"], sample=request.param, pairs=6):
         pass
     with closing(open_store(tmp_path)) as store:
         yield a_service(pairs=bank, store=store, clock=clock, needed=6, target=6), bank
 
 
 def student_is_left(content):
-    return decode_png(content)[:, :128].std() > 1
+    pixels = decode_png(content) if content.startswith(b"\x89PNG") else decode_mp4(content)[0]
+    return pixels[:, : pixels.shape[1] // 2].std() > 1
 
 
 def test_nothing_before_the_end_names_an_arm_a_seed_or_a_step(whole_way, clock):
@@ -378,23 +387,29 @@ def test_nothing_before_the_end_names_an_arm_a_seed_or_a_step(whole_way, clock):
     secrets |= {str(pair.seed) for pair in bank.pairs()} | {pair.id for pair in bank.pairs()}
     assert len(seen) > 40
     for response in seen:
-        is_picture = response.headers["content-type"] == "image/png"
+        is_picture = response.headers["content-type"] in ("image/png", "video/mp4")
         text = json.dumps([*response.headers.items(), str(response.url), "" if is_picture else response.text]).lower()
         assert not {secret for secret in secrets if secret in text}, text
         assert response.headers["cache-control"] == "no-store, no-transform"
 
 
 def test_pictures_differ_between_the_sides_in_nothing_but_pixels(whole_way, clock):
-    service, _ = whole_way
+    service, bank = whole_way
     answers = {False: set(), True: set()}
     browser = a_browser(service)
+    for pair in bank.pairs():
+        assert len(bank.packed(pair.id, *ARMS)) == len(bank.packed(pair.id, *ARMS[::-1]))
     for _ in range(6):
         trial = look(browser, clock)
         response = browser.get(f"{PREFIX}/media/{trial['media']}")
-        answers[student_is_left(response.content)].add((len(response.content), *response.headers.items()))
+        told = dict(response.headers)
+        assert int(told["content-length"]) == len(response.content)
+        if trial["kind"] == "video":  # as long as its pair's others, which pictures of all pairs are
+            told["content-length"] = ""
+        answers[student_is_left(response.content)].add(tuple(told.items()))
         post(browser, "vote", trial=trial["trial"], choice="tie")
     assert answers[True] == answers[False]
-    [(_, *headers)] = answers[True]
+    [headers] = answers[True]
     assert dict(headers).keys() == {
         *("content-length", "content-type", "cache-control", "x-content-type-options", "cross-origin-resource-policy")
     }
