@@ -36,8 +36,8 @@ class CompareTab:
     """What the page wires once it stands."""
 
     open_page: Callable[[gr.Blocks], None]
-    take_system: Callable[[Any], Any]
-    """Given an event that brings a system's name: choose that system here."""
+    take_system: Callable[..., Any]
+    """Given an event that brings a system's name, or that and a board whose ``preset`` is one: choose it here."""
 
 
 def compare_tab(inputs: PageInputs, handlers: Handlers, desk: gr.State) -> CompareTab:
@@ -124,12 +124,19 @@ def compare_tab(inputs: PageInputs, handlers: Handlers, desk: gr.State) -> Compa
         restored = page.load(restore, None, [*fields, words, *chips, note], **PRIVATE)
         restored.then(handlers.opening, **run, **often).then(handlers.teachers, **rest, **often)
 
-    def take_system(event: Any) -> Any:
-        def take(chosen: gr.EventData) -> list[Any]:
-            name = str(chosen._data) if str(chosen._data) in inputs.systems else inputs.preset.name
-            return [name, *choose(name)]
+    def take_system(event: Any, board: Any = None) -> Any:
+        def take(asked: str) -> list[Any]:
+            name = asked if asked in inputs.systems else inputs.preset.name
+            return [gr.Dropdown(choices=system_choices(inputs), value=name, visible=True), *choose(name)]
 
-        taken = event(take, None, [*fields, words, *chips], **AT_ONCE)
+        def told(chosen: gr.EventData) -> list[Any]:
+            return take(str(chosen._data))
+
+        def made(value: dict[str, Any]) -> list[Any]:
+            return take(str(value["preset"]))
+
+        outputs = [*fields, words, *chips]
+        taken = event(made, board, outputs, **AT_ONCE) if board else event(told, None, outputs, **AT_ONCE)
         then_run(taken)
         return taken
 

@@ -128,7 +128,7 @@ for (const button of root.querySelectorAll("button[data-do]")) {
     asked = ["hold", "proceed", "quit"].includes(button.dataset.do) ? button.dataset.do : "";
     for (const each of root.querySelectorAll("button[data-do]")) each.disabled = true;
     ({ begin: () => trigger("begin"), hold: () => trigger("hold"), proceed: () => trigger("proceed"),
-       quit: () => trigger("quit"), compare: () => trigger("compare", props.value.preset) })[button.dataset.do]();
+       quit: () => trigger("quit"), compare: () => trigger("compare") })[button.dataset.do]();
     if (button.dataset.do === "compare") show();
   };
 }

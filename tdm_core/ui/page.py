@@ -62,7 +62,7 @@ def build(inputs: PageInputs) -> gr.Blocks:
         to_compare = {"fn": lambda: gr.Tabs(selected="compare"), "outputs": tabs, "queue": False, **private}
         compare.take_system(cards.select).then(**to_compare)
         if inputs.learn:
-            compare.take_system(lesson.compare).then(**to_compare)
+            compare.take_system(lesson.compare, lesson).then(**to_compare)
         compare.open_page(page)
     return page
 

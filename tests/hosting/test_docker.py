@@ -20,7 +20,7 @@ import yaml
 from tests.needs import need
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 900  # for a machine that is busy with something else
+PATIENCE_SECONDS = 180  # for a machine that is busy with something else
 
 
 def instructions() -> list[tuple[str, str]]:

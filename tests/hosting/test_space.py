@@ -23,7 +23,7 @@ from hosting.space import build, problems
 from tests.needs import need
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 900  # for a machine that is busy with something else
+PATIENCE_SECONDS = 180  # for a machine that is busy with something else
 
 
 @pytest.fixture(scope="module")

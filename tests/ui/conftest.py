@@ -24,7 +24,7 @@ FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
-PATIENCE_SECONDS = 900  # for a machine that is busy with something else
+PATIENCE_SECONDS = 60  # for a machine that is busy with something else
 
 
 class Studio:
