@@ -33,6 +33,12 @@ def build(inputs: PageInputs) -> gr.Blocks:
         with gr.Tabs(elem_id="tdm-tabs") as tabs:
             with gr.Tab(texts.TAB_COMPARE, id="compare"):
                 compare = compare_tab(inputs, handlers, desk)
+            with gr.Tab(texts.TAB_STUDY, id="study"):
+                if inputs.asks_login:
+                    gr.LoginButton(visible=False)  # brings the routes; the link stands in the tab's own page
+                study = blind_study(elem_id="tdm-study")
+            with gr.Tab(texts.TAB_RESULTS, id="results") as results:
+                refresh = results_tab(inputs.results, opened=results)
             with gr.Tab(texts.TAB_RACE, id="race"):
                 race_tab(inputs, handlers, desk)
             if inputs.trajectory:
@@ -41,12 +47,6 @@ def build(inputs: PageInputs) -> gr.Blocks:
             if inputs.learn:
                 with gr.Tab(texts.TAB_DISTIL, id="distil"):
                     lesson = distil_tab(inputs.learn)
-            with gr.Tab(texts.TAB_STUDY, id="study"):
-                if inputs.asks_login:
-                    gr.LoginButton(visible=False)  # brings the routes; the link stands in the tab's own page
-                study = blind_study(elem_id="tdm-study")
-            with gr.Tab(texts.TAB_RESULTS, id="results") as results:
-                refresh = results_tab(inputs.results, opened=results)
             with gr.Tab(texts.TAB_BENCHMARKS, id="benchmarks") as benchmarks:
                 benchmarks_tab(inputs.reports, inputs.bars, opened=benchmarks)
             with gr.Tab(texts.TAB_SYSTEMS, id="systems") as systems:
