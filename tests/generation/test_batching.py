@@ -157,7 +157,7 @@ def test_batched_pictures_are_those_made_alone(tiny_engine):
     asked = [SampleRequest(preset="tiny", role=Role.STUDENT, prompt="a cat", seed=seed) for seed in range(4)]
     alone = [finish(tiny_engine.sample(each)) for each in asked]
     crowd = Crowd(Batcher(tiny_engine))
-    with tiny_engine._device._turn(True, threading.Event()):  # while something else has the device
+    with tiny_engine._device._turn(True, threading.Event(), lambda ahead: None):  # while something else has the device
         crowd.ask(asked[0])
         until(lambda: tiny_engine._device.waiting == 1)
         for each in asked[1:]:
