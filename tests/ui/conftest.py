@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -55,20 +56,26 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    pictures = tmp_path_factory.mktemp("pictures")
-    environment = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(pictures)}
+@contextmanager
+def fakes_page(pictures: Path, **environment: str) -> Iterator[Studio]:
+    """The page of fakes in a process of its own; its log and its files lie in ``pictures``."""
+    given = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(pictures)} | environment
     served = Studio(port := free_port())
     command = [sys.executable, "-W", "ignore", "-m", "tests.ui.server", str(port)]
     with (pictures / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=ROOT, env=given, stdout=log, stderr=log)
         try:
             served.wait(process)
             yield served
         finally:
             process.kill()
             process.wait()
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    with fakes_page(tmp_path_factory.mktemp("pictures")) as served:
+        yield served
 
 
 @pytest.fixture(scope="module")  # while it lives, its event loop runs, and no test can run one of its own

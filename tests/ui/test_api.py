@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,7 +16,7 @@ from PIL import Image
 
 from tdm_core.generation.sample import Role
 from tests.needs import need
-from tests.ui.conftest import PATIENCE_SECONDS, ROOT, Studio, free_port
+from tests.ui.conftest import PATIENCE_SECONDS, ROOT, Studio, fakes_page
 from tests.ui.fakes import gradient
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -90,18 +89,8 @@ def test_the_readmes_curl_example_runs(studio, tmp_path):
 @pytest.fixture(scope="module")
 def mcp_page(tmp_path_factory) -> Iterator[Studio]:
     """The page of fakes as its own MCP server, as ``GRADIO_MCP_SERVER=True make run`` starts it."""
-    pictures = tmp_path_factory.mktemp("pictures")
-    environment = os.environ | {"GRADIO_TEMP_DIR": str(pictures), "GRADIO_MCP_SERVER": "True"}
-    served = Studio(port := free_port())
-    command = [sys.executable, "-W", "ignore", "-m", "tests.ui.server", str(port)]
-    with (pictures / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-        try:
-            served.wait(process)
-            yield served
-        finally:
-            process.kill()
-            process.wait()
+    with fakes_page(tmp_path_factory.mktemp("pictures"), GRADIO_MCP_SERVER="True") as served:
+        yield served
 
 
 def test_an_mcp_client_lists_and_calls_compare_and_nothing_of_an_open_study(mcp_page):
