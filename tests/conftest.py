@@ -9,10 +9,22 @@ from pathlib import Path
 
 import pytest
 
+from tdm_core.study import MemoryStore
 from tests.needs import need
 from tests.postgres import PostgreSQL, programs
+from tests.studies import Clock
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: nets are tiny, and sums must be equal to the bit
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,11 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
+
+from tests.local_server import running
 
 TOKEN, REPOSITORY = "hf_secretsecret", "someone/votes"
 API = f"/api/datasets/{REPOSITORY}"
@@ -121,11 +122,5 @@ class _Requests(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def serve() -> Iterator[Hub]:
-    with Hub() as hub:
-        thread = threading.Thread(target=hub.serve_forever, daemon=True)
-        thread.start()
-        yield hub
-        hub.shutdown()
-        thread.join()
+def serve() -> AbstractContextManager[Hub]:
+    return running(Hub())

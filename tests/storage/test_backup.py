@@ -16,11 +16,6 @@ CONTROLS = Controls(practice=0, gold_share=0, repeat_share=0.3, identical_every=
 
 
 @pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
 def service(sql_store, clock):
     return a_service(store=sql_store, clock=clock, trials_per_rater=20, controls=CONTROLS)
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from tdm_core.errors import StorageError
 from tdm_core.storage import machine_secret, open_store
 from tdm_core.study import Choice
-from tests.studies import Clock, a_service, look, look_and_vote
+from tests.studies import a_service, look, look_and_vote
 
 
 @pytest.fixture
@@ -21,11 +21,6 @@ def store(tmp_path):
     store = open_store(tmp_path, busy_timeout_seconds=0.05)
     yield store
     store.close()
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from tdm_core.storage.hub import TRIES, HubSegments
 from tdm_core.storage.segments import read_segments
 from tdm_core.study import Choice, Controls
 from tests.storage.hub import REPOSITORY, TOKEN, serve
-from tests.studies import Clock, a_service, look, look_and_vote
+from tests.studies import a_service, look, look_and_vote
 
 
 @pytest.fixture
@@ -26,11 +26,6 @@ def store(tmp_path):
     opened = open_store(tmp_path / "old")
     yield opened
     opened.close()
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 @pytest.fixture

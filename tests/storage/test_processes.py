@@ -34,11 +34,6 @@ def stored_votes(address):
 
 
 @pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
 def services(address, clock):
     """The study as two processes of the app see it, each with connections of its own."""
     stores = [open_store(*address, busy_timeout_seconds=PATIENCE_SECONDS) for _ in range(2)]

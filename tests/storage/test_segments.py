@@ -8,12 +8,7 @@ import pytest
 from tdm_core.errors import StorageError
 from tdm_core.storage import SegmentWriter, open_store, replay, segment_problems, segments, write_segments
 from tdm_core.study import Choice, Controls
-from tests.studies import Clock, a_service, look, look_and_vote
-
-
-@pytest.fixture
-def clock():
-    return Clock()
+from tests.studies import a_service, look, look_and_vote
 
 
 @pytest.fixture

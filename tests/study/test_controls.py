@@ -12,19 +12,9 @@ from tdm_core.errors import (
     RequestError,
     UnknownTrialError,
 )
-from tdm_core.study import Choice, Controls, MemoryStore, Offer, Purpose
+from tdm_core.study import Choice, Controls, Offer, Purpose
 from tdm_core.study.rules import StudyRules
-from tests.studies import Clock, FakePair, FakePairs, a_service, look, look_and_vote
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def store():
-    return MemoryStore()
+from tests.studies import FakePair, FakePairs, a_service, look, look_and_vote
 
 
 @pytest.fixture

@@ -5,21 +5,11 @@ from dataclasses import replace
 import pytest
 
 from tdm_core.errors import StudyClosedError, StudyPausedError
-from tdm_core.study import Choice, Controls, MemoryStore, Purpose
+from tdm_core.study import Choice, Controls, Purpose
 from tdm_core.study.oversight import oversee
-from tests.studies import ARMS, Clock, a_service, look, look_and_vote
+from tests.studies import ARMS, a_service, look, look_and_vote
 
 CHOICES = list(Choice)
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def store():
-    return MemoryStore()
 
 
 @pytest.fixture

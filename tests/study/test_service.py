@@ -12,14 +12,9 @@ from tdm_core.errors import (
 )
 from tdm_core.study import Choice, MemoryStore, Offer
 from tdm_core.study.trials import new_id
-from tests.studies import Clock, FakePair, FakePairs, a_service, look, look_and_vote
+from tests.studies import FakePair, FakePairs, a_service, look, look_and_vote
 
 DAY_MS = 24 * 3600 * 1000
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 @pytest.fixture

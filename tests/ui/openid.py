@@ -7,12 +7,12 @@ import hashlib
 import hmac
 import json
 import secrets
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlencode, urlsplit
+
+from tests.local_server import running
 
 CLIENT, SECRET = "the-space", "a secret that the Space shares with the provider"
 
@@ -85,11 +85,5 @@ class _Requests(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def serve() -> Iterator[Provider]:
-    with Provider() as provider:
-        thread = threading.Thread(target=provider.serve_forever, daemon=True)
-        thread.start()
-        yield provider
-        provider.shutdown()
-        thread.join()
+def serve() -> AbstractContextManager[Provider]:
+    return running(Provider())

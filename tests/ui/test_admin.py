@@ -8,24 +8,13 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from tdm_core.study import MemoryStore
 from tdm_core.ui import admin
 from tdm_core.ui.admin import ADMIN, WRONG_SECONDS, WRONG_TOKENS, Door, admin_routes
-from tests.studies import ARMS, Clock, a_service, look_and_vote
+from tests.studies import ARMS, a_service, look_and_vote
 from tests.ui.server import ADMIN_TOKEN
 
 TOKEN = "correct-horse-battery"
 DATA = [("GET", "overview"), ("POST", "pause"), ("POST", "resume"), ("POST", "unblind")]
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def store():
-    return MemoryStore()
 
 
 @pytest.fixture

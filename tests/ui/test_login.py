@@ -14,23 +14,12 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from tdm_core.errors import ConfigError
-from tdm_core.study import MemoryStore
 from tdm_core.ui.login import SET_BY_A_SPACE, check_login, subject
 from tdm_core.ui.routes import COOKIE, PREFIX, routes
-from tests.studies import Clock, a_service
+from tests.studies import a_service
 
 ROOT = Path(__file__).parents[2]
 SPACE = dict.fromkeys(SET_BY_A_SPACE, "set")
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def store():
-    return MemoryStore()
 
 
 @pytest.fixture

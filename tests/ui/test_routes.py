@@ -14,21 +14,11 @@ from tdm_core.generation.bank import Bank, build_bank
 from tdm_core.generation.media import decode_mp4, decode_png
 from tdm_core.generation.sample import Role, Sample
 from tdm_core.storage import open_store
-from tdm_core.study import Controls, MemoryStore
+from tdm_core.study import Controls
 from tdm_core.ui.routes import CHUNK_BYTES, COOKIE, PREFIX, routes
-from tests.studies import ARMS, SIDE_BYTES, Clock, a_service
+from tests.studies import ARMS, SIDE_BYTES, a_service
 
 SECRET = b"s" * 32
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def store():
-    return MemoryStore()
 
 
 @pytest.fixture
