@@ -86,6 +86,15 @@ and frames come out in another size.""",
 }
 
 
+PRECISIONS = {"fp32": "fp32", "bf16": "fp32 but for matrix products in bfloat16"}
+
+
+def _autoencoder(config: MiniConfig) -> str:
+    if config.borrowed_autoencoder:
+        return f"with the autoencoder of `{config.borrowed_autoencoder.as_posix()}`"
+    return f"the autoencoder's {config.autoencoder.minutes:.0f} minutes aside"
+
+
 def load(config: MiniConfig) -> DiffusionPipeline:
     folder = config.out / "pipeline"
     if not (folder / "model_index.json").exists():
@@ -212,7 +221,7 @@ A `{pipeline}` at a tiny size, trained from nothing on rendered {config.world.wh
 ## How it was made
 
 {history["steps"]:,.0f} steps over {history["pictures"]:,.0f} {config.world.samples} in {history["minutes"]:.0f} minutes
-on {platform.machine()}, fp32, beside other work, the autoencoder's {config.autoencoder.minutes:.0f} minutes aside.
+on {platform.machine()}, {PRECISIONS[config.training.precision]}, beside other work, {_autoencoder(config)}.
 Configuration: `{source.as_posix()}`. The emoji are Noto Color Emoji (OFL-1.1, `assets/scenes/OFL.txt`).
 
 ## Score while training
