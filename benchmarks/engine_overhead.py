@@ -43,7 +43,7 @@ def main(name: str = "mini-sd3") -> None:
 def overhead(engine: Engine, preset: Preset, role: Role) -> Measure:
     """Wall time of the engine, threads and counting included, over the bare pipeline's.  Neither shows previews.
 
-    Both run in a thread of the engine's: the bare pipeline is faster in the main thread (docs/log.md).
+    Both run in the engine's thread: a second thread that computes would slow both (docs/log.md).
     """
     request = _request(preset, role)
     plan = make_plan(preset, request)

@@ -171,13 +171,12 @@ class Engine:
         from tdm_core.backbones.system import System
 
         _refuse_missing(preset, "base", "vae")
-        if self._threads:
-            torch.set_num_threads(self._threads)
+        self._threads = self._threads or torch.get_num_threads()
         chosen = family(preset.family)
         device, offload = choose_device(self._device_name), self._offload or preset.offload
         if offload == "none":
             self._make_room(preset, device)
-        with _device_errors():
+        with _device_errors(), _threads(1):  # a team of threads is for the device's thread alone
             pipeline = load_pipeline(
                 chosen.Pipeline,
                 preset.local(preset.base) or preset.base,
@@ -205,7 +204,7 @@ class Engine:
 
     def _make(self, run: _Run, emit: Emit) -> list[Sample]:
         emit(run.progress(0, 0.0))
-        with _device_errors():
+        with _device_errors(), _threads(self._threads):
             if run.kind not in self._warm:
                 run.warm_up()
                 self._warm.add(run.kind)
@@ -441,6 +440,19 @@ def _synchronizer(device: torch.device) -> Callable[[], None]:
 
     kinds = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}
     return kinds.get(device.type, lambda: None)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """So many CPU threads for the networks that this thread runs."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

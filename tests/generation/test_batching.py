@@ -153,16 +153,25 @@ def test_one_who_left_before_the_turn_is_never_made():
     assert engine.batches == [[0]] and waiting.gone
 
 
+def hold(emit):
+    """A job that lasts until nobody watches it."""
+    while True:
+        emit("held")
+        threading.Event().wait(0.001)
+
+
 def test_batched_pictures_are_those_made_alone(tiny_engine):
     asked = [SampleRequest(preset="tiny", role=Role.STUDENT, prompt="a cat", seed=seed) for seed in range(4)]
     alone = [finish(tiny_engine.sample(each)) for each in asked]
     crowd = Crowd(Batcher(tiny_engine))
-    with tiny_engine._device._turn(True, threading.Event(), lambda ahead: None):  # while something else has the device
-        crowd.ask(asked[0])
-        until(lambda: tiny_engine._device.waiting == 1)
-        for each in asked[1:]:
-            crowd.ask(each)
-        until(lambda: crowd.batcher.waiting == 3)
+    occupied = tiny_engine._device.stream(hold, urgent=True)  # while something else has the device
+    assert next(occupied) == "held"
+    crowd.ask(asked[0])
+    until(lambda: tiny_engine._device.waiting == 1)
+    for each in asked[1:]:
+        crowd.ask(each)
+    until(lambda: crowd.batcher.waiting == 3)
+    occupied.close()
     crowd.wait()
     for single, each in zip(alone, asked, strict=True):
         together = crowd.got[each.seed]

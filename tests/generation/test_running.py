@@ -1,9 +1,12 @@
 """Turns at the device: one at a time, urgent first, stopped when nobody watches."""
 
+import multiprocessing
+import sys
 import threading
 
 import pytest
 
+from tdm_core.generation import running
 from tdm_core.generation.running import Device, Stopped
 
 
@@ -133,3 +136,32 @@ def test_who_waits_is_told_how_many_go_first_whenever_that_changes():
     assert rest[:-1] in ([1], [])  # the urgent one may begin and end between two looks
     first.join()
     urgent.join()
+
+
+def test_all_jobs_run_in_one_thread():
+    device = Device()
+    assert len({device.run(lambda emit: threading.get_ident(), urgent=False) for _ in range(3)}) == 1
+
+
+def test_an_idle_thread_ends_and_the_next_job_starts_another(monkeypatch):
+    monkeypatch.setattr(running, "IDLE_SECONDS", 0.01)
+    device = Device()
+    first = device.run(lambda emit: threading.current_thread(), urgent=False)
+    first.join(10)
+    assert not first.is_alive()
+    assert device.run(lambda emit: threading.current_thread(), urgent=False) is not first
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_process_runs_jobs_too():
+    """As on ZeroGPU, where a fork made while another visitor's job runs serves each request."""
+    occupied = Occupied()
+    occupied.wait_in_line("waiting in the parent", urgent=True)
+    child = multiprocessing.get_context("fork").Process(
+        target=lambda: sys.exit(occupied.device.run(lambda emit: 7, urgent=False))
+    )
+    child.start()
+    child.join(10)
+    occupied.release()
+    assert child.exitcode == 7
+    assert occupied.order == ["waiting in the parent"]
