@@ -298,14 +298,17 @@ def trajectory(wiring: Wiring, visitors: Visitors) -> Trajectory:
 
 
 def launch(page: Any, settings: Settings, service: StudyService, quiz: Quiz | None) -> None:
-    from tdm_core.ui.admin import admin_routes
+    from tdm_core.ui.admin import Door, admin_routes
+    from tdm_core.ui.limits import Limits
     from tdm_core.ui.page import launch_options
     from tdm_core.ui.quiz_routes import quiz_routes
     from tdm_core.ui.routes import routes
 
-    ours = routes(service, machine_secret(settings.data_dir))
+    limits = Limits.usual(proxies=settings.proxies)
+    ours = routes(service, machine_secret(settings.data_dir), limits=limits)
     ours += quiz_routes(quiz) if quiz else []
-    ours += admin_routes(service, settings.admin_token) if settings.admin_token else []
+    if settings.admin_token:
+        ours += admin_routes(service, Door(settings.admin_token, proxies=settings.proxies))
     _, url, _ = page.launch(
         app_kwargs={"routes": ours},
         max_file_size="1mb",

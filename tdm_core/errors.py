@@ -16,6 +16,7 @@ TDMError
     ├── InvitationError  the code is unknown, or somebody has used it
     ├── StudyClosedError
     ├── StudyPausedError
+    ├── TooManyRequestsError  in too short a time
     ├── StudyOpenError   results are asked for while votes are still taken
     └── StorageError     the database is missing, locked, read-only or full
 
@@ -73,6 +74,14 @@ class DuplicateVoteError(StudyError):
 
 class EarlyVoteError(StudyError):
     """The vote came before both sides could have been seen."""
+
+
+class TooManyRequestsError(StudyError):
+    """Too much was asked for in too short a time; in ``seconds`` there is room again."""
+
+    def __init__(self, message: str, *, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class InvitationError(StudyError):

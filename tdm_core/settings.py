@@ -49,6 +49,12 @@ def _replicas(text: str) -> int:
     return int(text)
 
 
+def _proxies(text: str) -> int:
+    if not re.fullmatch(r"\d", text):
+        raise ValueError(f"{text!r} is not a number of proxies from 0 to 9")
+    return int(text)
+
+
 def _offload(text: str) -> str:
     if text not in get_args(Offload):
         raise ValueError(f"{text!r} is not none, model or sequential")
@@ -103,6 +109,9 @@ class Settings:
 
     admin_token: str | None = field(default=None, repr=False, metadata={"parse": _token})
     """Opens the operator's page at /gradio_api/study/admin; unset: there is none."""
+
+    proxies: int = field(default=0, metadata={"parse": _proxies})
+    """How many proxies in front of the server write ``X-Forwarded-For``: whose addresses a study's limits count."""
 
     presets: Path | None = field(default=None, metadata={"parse": _folder})
     """A folder of further preset files, read after ``assets/presets``."""

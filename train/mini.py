@@ -40,6 +40,7 @@ class MiniConfig:
     start: Path | None = None  # published weights to train on from, with a fresh optimiser; None: from nothing
     borrowed_autoencoder: Path | None = None  # take this one instead of training one; a folder as diffusers saves it
     autoencoder_shape: mini.AutoencoderShape = field(default_factory=mini.AutoencoderShape)
+    stills: AutoencoderConfig | None = None  # of clips: how the autoencoder is trained on single frames, before clips
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     polishing: AutoencoderConfig = field(
         default_factory=lambda: AutoencoderConfig(minutes=10, learning_rate=1e-3, seed=1_000_000)
@@ -68,6 +69,8 @@ def make_autoencoder(config: MiniConfig) -> Any:
     if not folder.exists():
         torch.manual_seed(config.autoencoder.seed)
         model = family.build_autoencoder(config.autoencoder_shape)
+        if config.stills:
+            train(config.stills, model, config.world.crowded, _report("stills", config.out))
         train(config.autoencoder, model, config.world.crowded, _report("autoencoder", config.out))
         _replace(folder, model.save_pretrained)
     return family.load_autoencoder(folder).eval().requires_grad_(False)

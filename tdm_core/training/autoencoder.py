@@ -14,12 +14,13 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tdm_core.training.muon import Muon
 from tdm_core.training.precision import Precision, convolutions
 
 Pictures = Callable[[int, int], Tensor]
@@ -64,6 +65,8 @@ class AutoencoderConfig:
     batch_size: int = 8
     learning_rate: float = 2e-3
     precision: Precision = "fp32"
+    optimizer: Literal["adam", "muon"] = "adam"  # muon: for the convolutions between the first and the last
+    frames: int | None = None  # of each clip; None: all
     latent_noise: float = 0.2  # standard deviation up to which latents are disturbed: students are not exact either
     seed: int = 0
 
@@ -100,9 +103,13 @@ def reconstruction_loss(output: Tensor, pictures: Tensor) -> Tensor:
 def train(config: AutoencoderConfig, model: Autoencoder, pictures: Pictures, report: Report) -> None:
     """Train an autoencoder in place, on endless fresh pictures."""
     with torch.no_grad():
-        channels = encode(model, pictures(config.seed, 1)).shape[1]
+        channels = encode(model, _cut(pictures(config.seed, 1), config.frames)).shape[1]
     standardise = _Standardiser(channels)
-    weights = [*model.encoder.parameters(), *model.decoder.parameters()]
+    weights = {
+        f"{side}.{name}": weight
+        for side in ("encoder", "decoder")
+        for name, weight in getattr(model, side).named_parameters()
+    }
     _fit(config, model, weights, lambda batch: standardise(encode(model, batch)), pictures, report)
     standardise.fold_into(_last_convolution(model))
 
@@ -110,36 +117,53 @@ def train(config: AutoencoderConfig, model: Autoencoder, pictures: Pictures, rep
 def polish(config: AutoencoderConfig, model: Autoencoder, pictures: Pictures, report: Report) -> None:
     """Train the decoder alone: the latents, and so every model trained on them, stay as they are."""
     model.encoder.requires_grad_(False)
-    _fit(config, model, list(model.decoder.parameters()), lambda batch: encode(model, batch), pictures, report)
+    _fit(config, model, dict(model.decoder.named_parameters()), lambda batch: encode(model, batch), pictures, report)
 
 
 def _fit(
     config: AutoencoderConfig,
     model: Autoencoder,
-    trained: list[nn.Parameter],
+    trained: dict[str, nn.Parameter],
     encode: Callable[[Tensor], Tensor],
     pictures: Pictures,
     report: Report,
 ) -> None:
-    optimizer = torch.optim.Adam(trained, lr=config.learning_rate, betas=(0.9, 0.99))
+    optimizers = _optimizers(config, trained)
     started = time.monotonic()
     for step in range(config.steps):
         minutes = (time.monotonic() - started) / 60
         progress = max(step / config.steps, minutes / config.minutes)
         if progress >= 1:
             break
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * min(1.0, step / 50) * (0.02 + 0.98 * math.cos(progress * math.pi / 2))
-        batch = pictures(config.seed + step, config.batch_size)
+        rate = config.learning_rate * min(1.0, step / 50) * (0.02 + 0.98 * math.cos(progress * math.pi / 2))
+        batch = _cut(pictures(config.seed + step, config.batch_size), config.frames)
         with convolutions(config.precision):
             latents = encode(batch).float()
             strength = config.latent_noise * torch.rand(len(batch), *(1,) * (latents.ndim - 1))
             output = model.decode(latents + strength * torch.randn_like(latents)).sample.float()
         loss = reconstruction_loss(output, batch)
-        optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
+        torch.nn.utils.clip_grad_norm_(trained.values(), 1.0)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            optimizer.zero_grad()
         if step % 100 == 0:
             psnr = 10 * math.log10(4 / F.mse_loss(output, batch).item())
             report({"step": step, "minutes": minutes, "loss": loss.item(), "psnr_db": psnr})
+
+
+def _cut(batch: Tensor, frames: int | None) -> Tensor:
+    return batch if frames is None else batch[:, :, :frames]
+
+
+def _optimizers(config: AutoencoderConfig, trained: dict[str, nn.Parameter]) -> list[torch.optim.Optimizer]:
+    inner = {
+        name: weight
+        for name, weight in trained.items()
+        if config.optimizer == "muon" and weight.ndim >= 4 and "conv_in" not in name and "conv_out" not in name
+    }
+    others = [weight for name, weight in trained.items() if name not in inner]
+    adam = torch.optim.Adam(others, lr=config.learning_rate, betas=(0.9, 0.99))
+    return [adam, *([Muon(inner.values(), lr=config.learning_rate)] if inner else [])]

@@ -28,7 +28,10 @@ def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """For matrices alone; the update's root mean square is 0.2, so that a rate found for Adam fits."""
+    """For matrices, and for convolutions as matrices of a row for each channel that they make.
+
+    The update's root mean square is 0.2, so that a rate found for Adam fits.
+    """
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
@@ -41,15 +44,17 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     by_shape[parameter.shape].append(parameter)
             for shape, parameters in by_shape.items():
-                self._update(parameters, group["lr"] * 0.2 * max(shape) ** 0.5, group["momentum"])
+                largest = max(shape[0], shape[1:].numel())
+                self._update(parameters, group["lr"] * 0.2 * largest**0.5, group["momentum"])
 
     def _update(self, parameters: list[nn.Parameter], lr: float, momentum: float) -> None:
         averages = [self.state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in parameters]
         gradients = [p.grad for p in parameters if p.grad is not None]
         torch._foreach_lerp_(averages, gradients, 1 - momentum)
         nesterov = torch._foreach_lerp(gradients, averages, momentum)
-        for parameter, update in zip(parameters, orthogonalize(torch.stack(list(nesterov))), strict=True):
-            parameter.add_(update, alpha=-lr)
+        matrices = torch.stack(list(nesterov)).flatten(2)
+        for parameter, update in zip(parameters, orthogonalize(matrices), strict=True):
+            parameter.add_(update.view_as(parameter), alpha=-lr)
 
 
 def muon_and_adamw(

@@ -11,7 +11,6 @@ import hashlib
 import hmac
 import json
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from tdm_core.errors import RequestError
+from tdm_core.errors import RequestError, TooManyRequestsError
 from tdm_core.study.service import StudyService
+from tdm_core.ui.limits import Limiter, Rate, network_of
 from tdm_core.ui.routes import HEADERS, PREFIX, answer_json, read_body, refusing
 
 ADMIN = f"{PREFIX}/admin"
 HERE = Path(__file__).parent
-WRONG_TOKENS, WRONG_SECONDS = 10, 60  # after so many in so long, all are refused for a while
+WRONG_TOKENS = Rate(count=10, seconds=60)
 MAX_REASON = 200
 _STYLE = (HERE / "admin.css").read_text(encoding="utf-8")
 _SCRIPT = (HERE / "admin.js").read_text(encoding="utf-8")
@@ -48,26 +48,27 @@ PAGE_HEADERS = HEADERS | {
 
 
 class Door:
-    """Lets the token in, compared in constant time, and slows down who guesses."""
+    """Lets the token in, compared in constant time, and slows down the address that guesses."""
 
-    def __init__(self, token: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._token, self._clock = token.encode(), clock
-        self._wrong: deque[float] = deque(maxlen=WRONG_TOKENS)
+    def __init__(self, token: str, *, proxies: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._token, self._proxies = token.encode(), proxies
+        self._wrong = Limiter(WRONG_TOKENS, clock=clock)
 
     def refusal(self, request: Request) -> Response | None:
-        if len(self._wrong) == WRONG_TOKENS and self._clock() - self._wrong[0] < WRONG_SECONDS:
-            return answer_json({"error": "Too many wrong tokens; wait a minute.", "code": "slow_down"}, status=429)
+        """Raises `TooManyRequestsError` after many wrong tokens."""
+        who = network_of(request, self._proxies) or "near"
+        if wait := self._wrong.wait(who):
+            raise TooManyRequestsError("Too many wrong tokens; wait a minute.", seconds=wait)
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and hmac.compare_digest(given.encode("utf-8", "replace"), self._token):
             return None
         if given:
-            self._wrong.append(self._clock())
+            self._wrong.take(who)
         return answer_json({"error": "The token is missing or wrong.", "code": "token"}, status=401)
 
 
-def admin_routes(service: StudyService, token: str, *, door: Door | None = None) -> list[Route]:
+def admin_routes(service: StudyService, door: Door) -> list[Route]:
     """The page, and what it asks for."""
-    door = door or Door(token)
 
     def guarded(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:

@@ -8,6 +8,7 @@ as sent only when its last byte has been handed over and the connection still st
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from functools import partial
@@ -31,11 +32,13 @@ from tdm_core.errors import (
     StudyOpenError,
     StudyPausedError,
     TDMError,
+    TooManyRequestsError,
     UnknownTrialError,
 )
 from tdm_core.study.service import StudyService
 from tdm_core.study.trials import Choice, Offer, is_id, new_id
 from tdm_core.ui import login
+from tdm_core.ui.limits import Limits
 
 PREFIX = "/gradio_api/study"  # elsewhere Gradio's front proxy answers with its own page
 COOKIE = "tdm_rater"
@@ -53,6 +56,7 @@ ANSWERS: dict[type[TDMError], tuple[int, str]] = {
     StudyClosedError: (409, "closed"),
     StudyPausedError: (409, "paused"),
     StudyOpenError: (409, "open"),
+    TooManyRequestsError: (429, "slow_down"),
     StorageError: (503, "storage"),
 }
 
@@ -82,7 +86,11 @@ class FullBody(Response):
 
 
 def routes(
-    service: StudyService, secret: bytes, *, subject: Callable[[Request], str | None] = login.subject
+    service: StudyService,
+    secret: bytes,
+    *,
+    subject: Callable[[Request], str | None] = login.subject,
+    limits: Limits | None = None,
 ) -> list[Route]:
     """The study's routes; ``secret`` signs the raters' cookies and stays the same between starts.
 
@@ -115,6 +123,8 @@ def routes(
         rater, is_new = (known, False) if (known := rater_of(request)) else (new_id(), True)
         if is_new and by_login:
             return answer_json(asdict(await run_in_threadpool(service.status)) | {"state": "login"})
+        if limits:
+            limits.newcomer(request) if is_new else limits.trial(request, rater)
         answer = await run_in_threadpool(service.next_trial, rater)
         response = answer_json(({"state": "trial"} if isinstance(answer, Offer) else {}) | asdict(answer))
         if is_new:
@@ -152,6 +162,8 @@ def routes(
 
     async def redeem(request: Request) -> Response:
         rater, code = known_rater(request), _text(await read_body(request), "code")
+        if limits:
+            limits.invitation(request)
         await run_in_threadpool(service.redeem, rater, code)
         return answer_json({"accepted": True})
 
@@ -191,7 +203,10 @@ def refusing(endpoint: Endpoint) -> Endpoint:
             return await endpoint(request)
         except tuple(ANSWERS) as error:
             status, code = next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)
-            return answer_json({"error": str(error), "code": code}, status=status)
+            response = answer_json({"error": str(error), "code": code}, status=status)
+            if isinstance(error, TooManyRequestsError):
+                response.headers["Retry-After"] = str(math.ceil(error.seconds))
+            return response
 
     return answer
 

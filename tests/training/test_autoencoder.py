@@ -74,3 +74,19 @@ def test_a_trained_clips_latents_are_sure(trained):
     model, drawn, _ = trained
     if drawn is moving_discs:
         assert model.encode(drawn(0, 2)).latent_dist.std.max() < 1e-4
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_single_frames_teach_an_autoencoder_of_clips(optimizer):
+    """A clip's first frame, and with it the convolutions of both; Muon counts as much."""
+    torch.manual_seed(0)
+    model = mini_cogvideox.build_autoencoder(VIDEO_SHAPE)
+    seen, rows = set(), []
+
+    def watch(module, arguments):
+        seen.add(arguments[0].shape[2])
+
+    model.encoder.register_forward_pre_hook(watch)
+    train(replace(CONFIG, frames=1, optimizer=optimizer), model, moving_discs, rows.append)
+    assert seen == {1}
+    assert rows[-1]["psnr_db"] > rows[0]["psnr_db"] + 5

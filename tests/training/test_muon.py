@@ -39,3 +39,13 @@ def test_a_parameter_without_gradient_stays():
     idle = nn.Parameter(torch.ones(4, 4))
     Muon([idle], lr=1.0).step()
     assert torch.equal(idle, torch.ones(4, 4))
+
+
+def test_a_convolution_is_a_matrix_of_a_row_for_each_channel():
+    torch.manual_seed(0)
+    convolution = nn.Parameter(torch.randn(8, 4, 3, 3))
+    matrix = nn.Parameter(convolution.detach().flatten(1))
+    convolution.grad = torch.randn_like(convolution)
+    matrix.grad = convolution.grad.flatten(1)
+    Muon([convolution, matrix], lr=0.01).step()
+    assert torch.equal(convolution.flatten(1), matrix)

@@ -26,7 +26,7 @@ from tdm_core.study import MemoryStore, StudyRules, StudyService, Trial
 from tdm_core.study.quiz import Quiz, QuizRules
 from tdm_core.study.rules import DEMO
 from tdm_core.toml_config import from_mapping
-from tdm_core.ui.admin import admin_routes
+from tdm_core.ui.admin import Door, admin_routes
 from tdm_core.ui.inputs import PageInputs, System
 from tdm_core.ui.page import build, launch_options
 from tdm_core.ui.quiz_routes import quiz_routes
@@ -132,7 +132,7 @@ def main(port: int) -> None:
     prompts = tuple(f"prompt {index}" for index in (2, 0, 1))
     ours += quiz_routes(Quiz(QuizRules(preset="mini-sd3", prompts=prompts), fakes.quiz_bank))
     study: Any = fakes
-    ours += admin_routes(study, ADMIN_TOKEN)
+    ours += admin_routes(study, Door(ADMIN_TOKEN))
     page.launch(server_port=port, app_kwargs={"routes": [*ours, *routes(study, b"s" * 32)]}, **launch_options())
 
 

@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from tdm_core.ui import admin
-from tdm_core.ui.admin import ADMIN, WRONG_SECONDS, WRONG_TOKENS, Door, admin_routes
+from tdm_core.ui.admin import ADMIN, WRONG_TOKENS, Door, admin_routes
 from tests.studies import ARMS, a_service, look_and_vote
 from tests.ui.server import ADMIN_TOKEN
 
@@ -39,7 +39,7 @@ def seconds():
 
 @pytest.fixture
 def client(service, seconds):
-    app = Starlette(routes=admin_routes(service, TOKEN, door=Door(TOKEN, clock=seconds)))
+    app = Starlette(routes=admin_routes(service, Door(TOKEN, proxies=1, clock=seconds)))
     return TestClient(app, base_url="http://127.0.0.1")
 
 
@@ -71,11 +71,16 @@ def test_tokens_are_compared_in_constant_time(client, monkeypatch):
     assert [right for _, right in compared] == [TOKEN.encode()] * 2
 
 
-def test_guessing_is_slowed_down_for_everybody_and_then_let_in_again(client, seconds):
-    for _ in range(WRONG_TOKENS):
+def test_guessing_shuts_out_the_address_that_guesses_and_nobody_else_and_not_for_ever(client, seconds):
+    client.headers["x-forwarded-for"] = "203.0.113.1, 8.8.8.8"
+    for _ in range(WRONG_TOKENS.count):
         assert ask(client, "GET", "overview", "guess").status_code == 401
-    assert ask(client, "GET", "overview").status_code == 429
-    seconds.now += WRONG_SECONDS
+    refused = ask(client, "GET", "overview")
+    assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (429, "slow_down", "6")
+    client.headers["x-forwarded-for"] = "8.8.8.8, 1.1.1.1"
+    assert ask(client, "GET", "overview").status_code == 200
+    client.headers["x-forwarded-for"] = "8.8.8.8"
+    seconds.now += WRONG_TOKENS.seconds
     assert ask(client, "GET", "overview").status_code == 200
 
 
