@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from tdm_core.training.config import DistillConfig
-from tdm_core.training.landing import ANCHOR_SUBSTEPS
+from tdm_core.training.landing import anchor_steps
 
 RECIPE = Path(__file__).parent / "rivals.toml"
 BUDGET = 53_000
@@ -184,6 +184,6 @@ def forwards_per_row(config: DistillConfig) -> float:
     if config.objective.method == "lcm":
         return 2 + teacher  # and the student as its own target
     numbers = list(config.trajectory.grids())
-    teacher += teacher * ANCHOR_SUBSTEPS * config.objective.anchored_steps / config.trajectory.steps
+    teacher += teacher * anchor_steps(config.objective.anchored_steps, config.trajectory.steps)
     rolled_out = sum((number - 1) / 2 for number in numbers) / len(numbers)
     return rolled_out + 1 + config.optimiser.fake_steps + teacher + 1

@@ -102,7 +102,7 @@ def test_a_difference_is_paired_and_an_arm_without_seeds_stands_against_each_of_
 
 
 @pytest.mark.parametrize(
-    ("arm", "per_row"), [(TDM, 6.5), (DMD2, 10.5), (LCM, 4), (alone([TDM], 1)[0], 5), (MORE_ABLATIONS[0], 9.5)]
+    ("arm", "per_row"), [(TDM, 6.5), (DMD2, 10.5), (LCM, 4), (alone([TDM], 1)[0], 5), (MORE_ABLATIONS[0], 11)]
 )
 def test_equal_budgets_are_equal_forwards(arm, per_row):
     config = arm.config("mini-sd3", 0, BUDGET)

@@ -174,8 +174,8 @@ class ObjectiveConfig:
     teacher_weight: float = 0.0
     """Of the regulariser that ties the fake score to the teacher (0.02 in TDM-R1); costs a forward unless 0."""
     anchored_steps: int = 0
-    """How many of the first steps are also drawn to where the guided teacher itself lands from the same state: they
-    decide what a prompt leaves open, and distribution matching alone lets its shares wander.  Costs forwards."""
+    """How many of the first steps are also drawn to where the guided teacher's own way from the same noise has come:
+    they decide what a prompt leaves open, and distribution matching alone lets its shares wander.  Costs forwards."""
     anchor_weight: float = 1.0
     """Of that loss."""
     student_point: Literal["x0", "landing"] = "x0"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -16,13 +17,18 @@ from tdm_core.diffusion.noise import expand
 from tdm_core.diffusion.objectives import dmd2, lcm, tdm
 from tdm_core.diffusion.prediction import Prediction, guide
 from tdm_core.diffusion.times import TimeLaw, draw_times, query_interval
-from tdm_core.diffusion.trajectory import move, roll_out, roll_to, time_nodes, x0_that_lands
+from tdm_core.diffusion.trajectory import move, roll_to, time_nodes, x0_that_lands
 from tdm_core.training.config import DistillConfig, TimesConfig
 
 STUDENT, FAKE, TEACHER = NetworkRole.STUDENT, NetworkRole.FAKE, NetworkRole.TEACHER
 
 ANCHOR_SUBSTEPS = 3
-"""Euler (DDIM) steps that the teacher takes over an anchored step of the student."""
+"""Euler (DDIM) steps that the teacher takes for each of the student's, where these are anchored."""
+
+
+def anchor_steps(anchored: int, steps: int) -> float:
+    """Steps of the teacher that anchoring takes, on average of all rows: each way is as long as its row's exit."""
+    return ANCHOR_SUBSTEPS * anchored * (anchored + 1) / 2 / steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +62,7 @@ class Start:
 class Landing:
     """The student's noisy landing points, and how it got there."""
 
-    conditioning: Conditioning
+    start: Start
     x_t: Tensor
     t: Tensor
     """The state before the exit step, detached, [B, ...] at times [B]."""
@@ -66,8 +72,6 @@ class Landing:
     x_s: Tensor
     s: Tensor
     """The landing, detached, [B, ...] at times [B]."""
-    exits: Tensor
-    """Which step it was, [B] on the CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,21 +133,20 @@ class Losses:
         if self.objective.method == "dmd2":
             x_s, s = prediction.x0.detach(), torch.zeros_like(s)
         return Landing(
-            conditioning=start.conditioning,
+            start=start,
             x_t=x_t,
             t=t,
             prediction=prediction,
             fresh=fresh,
             x_s=x_s,
             s=s,
-            exits=start.exits,
         )
 
     def fake_losses(self, landing: Landing, query: Query) -> Tensor:
         """The critic's loss [B] at query points of the landings."""
         objective, process = self.objective, self.process
         x_tau, tau = self._query_point(landing, query, objective.fake_times)
-        fake = denoiser(self.backbone, FAKE, landing.conditioning)(x_tau, tau)
+        fake = denoiser(self.backbone, FAKE, landing.start.conditioning)(x_tau, tau)
         kind, x0 = self.backbone.prediction_type, landing.prediction.x0.detach()
         if objective.method == "dmd2":
             losses = dmd2.fake_loss(fake, x0, query.noise, kind, tau, process)
@@ -158,13 +161,13 @@ class Losses:
             losses = tdm.x0_fake_loss(fake, x0, weight)
         if objective.teacher_weight > 0:
             with torch.no_grad():
-                teacher = denoiser(self.backbone, TEACHER, landing.conditioning)(x_tau, tau)
+                teacher = denoiser(self.backbone, TEACHER, landing.start.conditioning)(x_tau, tau)
             losses = losses + objective.teacher_weight * tdm.teacher_regulariser(fake, teacher, kind, tau, process)
         return losses
 
     def student_losses(self, landing: Landing, query: Query) -> tuple[Tensor, Views]:
         """The student's loss [B] at its exit steps, judged at query points of the landings."""
-        objective, told = self.objective, landing.conditioning
+        objective, told = self.objective, landing.start.conditioning
         x_tau, tau = self._query_point(landing, query, objective.student_times)
         cond, uncond = self._teach(x_tau, tau, told)
         with self.backbone.roles.merged(FAKE):
@@ -198,27 +201,24 @@ class Losses:
         return losses, Views(student=prediction.x0.detach(), teacher=teacher, fake=fake)
 
     def _anchor_losses(self, landing: Landing, x0: Tensor) -> Tensor:
-        """How far rows of the anchored steps are from where the teacher lands, [B]; 0 of other rows."""
-        objective, losses = self.objective, x0.new_zeros(len(x0))
-        for step in range(objective.anchored_steps):
-            rows = (landing.exits == step).nonzero().flatten().to(x0.device)
-            if len(rows):
-                t, s, x_t = landing.t[rows], landing.s[rows], landing.x_t[rows]
-                x_s = self._ride(x_t, t[0], s[0], landing.conditioning.rows(rows))
-                way = x0_that_lands(x_t, x_s, t, s, self.process) - x0[rows].detach()
-                penalty = tdm.Penalty(objective.student_loss)
-                losses[rows] = tdm.student_loss(x0[rows], way, penalty=penalty, huber_c=objective.huber_c)
+        """How far rows of the anchored steps are from the guided teacher's way from their noise, [B]; else 0."""
+        objective, start, losses = self.objective, landing.start, x0.new_zeros(len(x0))
+        rows = (start.exits < objective.anchored_steps).nonzero().flatten()
+        if len(rows):
+            way = x0_that_lands(
+                landing.x_t[rows], self._teachers_way(start, rows), landing.t[rows], landing.s[rows], self.process
+            )
+            penalty, student = tdm.Penalty(objective.student_loss), x0[rows]
+            losses[rows] = tdm.student_loss(student, way - student.detach(), penalty=penalty, huber_c=objective.huber_c)
         return losses
 
-    @torch.no_grad()
-    def _ride(self, x_t: Tensor, t: Tensor, s: Tensor, told: Conditioning) -> Tensor:
-        """Where the guided teacher takes states [B, ...] from time t to s."""
-        guidance_scale = self.objective.guidance_scale
+    def _teachers_way(self, start: Start, rows: Tensor) -> Tensor:
+        """Where the guided teacher itself is, from a row's noise, when the row's exit step ends."""
+        told, guidance_scale = start.conditioning.rows(rows), self.objective.guidance_scale
         teacher = denoiser(self.backbone, TEACHER, told, uncond=self.uncond, guidance_scale=guidance_scale)
-        nodes = torch.lerp(t, s, torch.linspace(0, 1, ANCHOR_SUBSTEPS + 1).to(t))
-        for step in roll_out(teacher, x_t, nodes, self.process):
-            x_t = step.x_s
-        return x_t
+        shares = torch.arange(ANCHOR_SUBSTEPS).to(start.nodes) / ANCHOR_SUBSTEPS
+        finer = torch.cat([torch.lerp(t, s, shares) for t, s in pairwise(start.nodes)] + [start.nodes[-1:]])
+        return roll_to(teacher, start.noise[rows], ANCHOR_SUBSTEPS * (start.exits[rows] + 1), finer, self.process)
 
     def consistency_losses(self, clean: Clean, query: Query) -> tuple[Tensor, Views]:
         """The consistency loss [B] between neighbours on the teacher's grid, from clean samples."""

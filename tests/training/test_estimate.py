@@ -83,7 +83,10 @@ def test_what_waits_for_the_backward_is_what_really_waits():
         ({"objective": {"guidance_scale": 1.0}}, 9.5),
         ({"objective": {"teacher_weight": 0.1}}, 11.5),
         ({"trajectory": {"steps": 1}}, 9.0),
-        ({"objective": {"anchored_steps": 2}}, 13.5),  # of half the rows 3 more steps of the guided teacher
+        (
+            {"objective": {"anchored_steps": 2}},
+            15.0,
+        ),  # 3 and 6 guided steps for a quarter of the rows each
     ],
     ids=str,
 )

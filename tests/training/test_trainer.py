@@ -54,31 +54,31 @@ def test_without_guidance_the_teacher_is_evaluated_once_a_row(tmp_path):
     assert (TEACHER, 8, False) in calls
 
 
-def test_an_anchored_step_costs_three_guided_evaluations_of_its_rows(tmp_path):
+def test_anchored_rows_cost_three_guided_evaluations_for_each_of_their_steps(tmp_path):
     calls = Counter(rows_evaluated(make(tmp_path, objective={"anchored_steps": 2})))
     without = Counter(rows_evaluated(make(tmp_path / "without")))
-    assert calls - without == {(TEACHER, 4, False): 6}  # 2 of 8 rows exit at each step, with and without the prompt
+    ours = {(TEACHER, 8, False): 3, (TEACHER, 4, False): 3}  # 2 of 8 rows exit at each step, once with, once without
+    assert calls - without == ours
 
 
 @torch.no_grad()
-def test_the_anchor_is_where_the_guided_teacher_lands_after_three_steps(tmp_path):
+def test_the_anchor_is_the_guided_teachers_own_way_from_the_noise(tmp_path):
     """Euler steps by hand; a student that lands there pays nothing, one beside it its distance."""
     trainer = make(tmp_path, objective={"anchored_steps": 2, "guidance_scale": 2.0})
     losses, backbone = trainer._losses, trainer.backbone
-    landing = losses.land(trainer._start()[0], keep_graph=False)
-    x0 = landing.prediction.x0.clone()
-    for step in (0, 1):
-        rows = landing.exits == step
-        told, t, s = landing.conditioning.rows(rows), trainer.nodes[step], trainer.nodes[step + 1]
-        uncond = trainer.uncond.repeat(int(rows.sum()))
-        x, times = landing.x_t[rows], [t, t + (s - t) / 3, t + 2 * (s - t) / 3, s]
-        for now, then in pairwise(times):
-            cond, free = (backbone.network_output(TEACHER, x, now.expand(len(x)), text) for text in (told, uncond))
+    start = trainer._start()[0]
+    landing = losses.land(start, keep_graph=False)
+    x, x0, uncond = start.noise, landing.prediction.x0.clone(), trainer.uncond.repeat(8)
+    for step, (t, s) in enumerate(pairwise(trainer.nodes[:3])):
+        for now, then in pairwise([t, t + (s - t) / 3, t + 2 * (s - t) / 3, s]):
+            told = (start.conditioning, uncond)
+            cond, free = (backbone.network_output(TEACHER, x, now.expand(8), text) for text in told)
             x = x + (then - now).float() * (free + 2.0 * (cond - free))
-        x0[rows] = landing.x_t[rows] - (t / (t - s)).float() * (landing.x_t[rows] - x)
+        rows = start.exits == step
+        x0[rows] = landing.x_t[rows] - (t / (t - s)).float() * (landing.x_t[rows] - x[rows])
     assert_close(losses._anchor_losses(landing, x0), torch.zeros(8), atol=1e-4, rtol=0)
     beside = losses._anchor_losses(landing, x0 + 1)
-    expected = torch.where(landing.exits < 2, x0[0].numel() ** 0.5, 0.0)
+    expected = torch.where(start.exits < 2, x0[0].numel() ** 0.5, 0.0)
     assert_close(beside, expected, atol=0, rtol=1e-2)
 
 
