@@ -32,6 +32,7 @@ from tdm_core.generation.readiness import Machine, lacks_only_a_download, reason
 from tdm_core.generation.sample import Progress, Sample, Sampler, SampleRequest
 from tdm_core.generation.students import Students
 from tdm_core.generation.visitors import Visitors
+from tdm_core.logs import start_logging
 from tdm_core.scenes import grammar
 from tdm_core.scenes.moving import grammar as moving
 from tdm_core.scenes.moving.sampling import sample_clip
@@ -79,11 +80,10 @@ logger = logging.getLogger("tdm")
 
 def main() -> int:
     """Serve until told to stop; the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    for chatty in ("httpx", "alembic"):  # Gradio's own start-up requests to itself; every migration of the database
-        logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
-        serve(Settings.from_env())
+        settings = Settings.from_env()
+        start_logging(settings.logs)
+        serve(settings)
     except TDMError as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
@@ -96,7 +96,7 @@ def main() -> int:
 def serve(settings: Settings) -> None:
     wiring = Wiring(settings)
     if recovered := wiring.recover(settings.study):
-        logger.info("%d votes were recovered from the Hub", recovered)
+        logger.info("%d votes were recovered from the Hub", recovered, extra={"event": "recovered", "votes": recovered})
     service = wiring.study(settings.study)
     preset = wiring.study_preset(service.rules.preset)
     if broken := wiring.store.problems(settings.study):
@@ -119,12 +119,14 @@ def serve(settings: Settings) -> None:
             if rents_its_gpu():  # outside of a visitor's request there is no device to run on
                 logger.info("%s is loaded; on ZeroGPU a study's pairs are made elsewhere", preset.title)
                 return
+            begun = time.monotonic()
             wiring.served.warm_up(preset.name)
             warm.set()
-            logger.info("%s is loaded", preset.title)
+            seconds = round(time.monotonic() - begun, 2)
+            logger.info("%s is loaded", preset.title, extra={"event": "loaded", "seconds": seconds})
             for _ in wiring.build_bank(settings.study, service, visitors.sample_politely):
                 pass
-            logger.info("the study's pairs are complete")
+            logger.info("the study's pairs are complete", extra={"event": "pairs complete"})
             for _ in wiring.build_quiz(quiz, visitors.sample_politely) if quiz else ():
                 pass
         except TDMError as error:
@@ -305,7 +307,8 @@ def launch(page: Any, settings: Settings, service: StudyService, quiz: Quiz | No
     from tdm_core.ui.routes import routes
 
     limits = Limits.usual(proxies=settings.proxies)
-    ours = routes(service, machine_secret(settings.data_dir), limits=limits)
+    embedded = "SPACE_ID" in os.environ
+    ours = routes(service, machine_secret(settings.data_dir), limits=limits, embedded=embedded)
     ours += quiz_routes(quiz) if quiz else []
     if settings.admin_token:
         ours += admin_routes(service, Door(settings.admin_token, proxies=settings.proxies))
@@ -317,7 +320,7 @@ def launch(page: Any, settings: Settings, service: StudyService, quiz: Quiz | No
         quiet=True,
         **launch_options(),
     )
-    logger.info("the page: %s", url)
+    logger.info("the page: %s", url, extra={"event": "serving", "url": url})
 
 
 def benchmark_tables() -> list[Table]:

@@ -17,6 +17,7 @@ from tdm_core.errors import ConfigError
 
 PREFIX = "TDM_"
 Live = Literal["auto", "on", "off"]
+Logs = Literal["text", "json"]
 Offload = Literal["none", "model", "sequential"]
 ON_A_SPACE = Path.home() / "tdm-data"
 """Where a Hugging Face Space keeps its data unless told otherwise: never among the code, which may be read-only, nor on
@@ -58,6 +59,12 @@ def _proxies(text: str) -> int:
 def _offload(text: str) -> str:
     if text not in get_args(Offload):
         raise ValueError(f"{text!r} is not none, model or sequential")
+    return text
+
+
+def _logs(text: str) -> str:
+    if text not in get_args(Logs):
+        raise ValueError(f"{text!r} is not text or json")
     return text
 
 
@@ -127,6 +134,9 @@ class Settings:
 
     replicas: int | None = field(default=None, metadata={"parse": _replicas})
     """Engines under Ray Serve, each on a device of its own; unset: one engine in this process."""
+
+    logs: Logs = field(default="text", metadata={"parse": _logs})
+    """How the app logs to stderr: text, or json, an object a line."""
 
     live: Live = field(default="auto", metadata={"parse": _live})
     """Whether the page offers live distillation, which keeps a core busy for minutes; auto: not on a Space."""

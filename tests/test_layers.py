@@ -35,6 +35,7 @@ LAYERS = {
     "errors": layer(),
     "stats": layer(others="numpy scipy"),
     "settings": layer(ours="errors"),
+    "logs": layer(ours="settings"),
     "toml_config": layer(ours="errors"),
     "diffusion": layer(ours="errors", others="torch"),
     "study": layer(ours="errors stats toml_config", others="numpy"),

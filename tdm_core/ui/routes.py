@@ -91,8 +91,11 @@ def routes(
     *,
     subject: Callable[[Request], str | None] = login.subject,
     limits: Limits | None = None,
+    embedded: bool = False,
 ) -> list[Route]:
     """The study's routes; ``secret`` signs the raters' cookies and stays the same between starts.
+
+    ``embedded`` says that the page stands in another site's frame, as on a Space, over HTTPS.
 
     Where the study asks for a login, a rater is whoever ``subject`` says, and there is no cookie of ours.
     """
@@ -128,7 +131,7 @@ def routes(
         answer = await run_in_threadpool(service.next_trial, rater)
         response = answer_json(({"state": "trial"} if isinstance(answer, Offer) else {}) | asdict(answer))
         if is_new:
-            _give_cookie(response, request, signer.sign(rater).decode())
+            _give_cookie(response, request, signer.sign(rater).decode(), embedded=embedded)
         return response
 
     async def media(request: Request) -> Response:
@@ -224,9 +227,14 @@ def _rater(request: Request, signer: Signer) -> str | None:
     return rater if is_id(rater) else None
 
 
-def _give_cookie(response: Response, request: Request, value: str) -> None:
-    secure = request.url.scheme == "https"
-    response.set_cookie(COOKIE, value, max_age=COOKIE_SECONDS, path="/", secure=secure, httponly=True, samesite="lax")
+def _give_cookie(response: Response, request: Request, value: str, *, embedded: bool) -> None:
+    """In another site's frame a cookie must say so, and is then kept for this page inside that site alone (CHIPS)."""
+    options: dict[str, Any] = {"max_age": COOKIE_SECONDS, "path": "/", "httponly": True}
+    if not embedded:
+        response.set_cookie(COOKIE, value, secure=request.url.scheme == "https", samesite="lax", **options)
+        return
+    response.set_cookie(COOKIE, value, secure=True, samesite="none", **options)
+    response.headers["set-cookie"] += "; Partitioned"  # Starlette writes it from Python 3.14 on
 
 
 async def read_body(request: Request) -> bytes:

@@ -174,6 +174,12 @@ def test_the_cookie_is_signed_and_out_of_the_pages_reach(service):
     assert "Secure" in post(safe, "next").headers["set-cookie"]
 
 
+def test_in_a_spaces_frame_the_cookie_is_for_this_page_inside_that_site_alone(service):
+    app = Starlette(routes=routes(service, SECRET, embedded=True))
+    cookie = post(TestClient(app, base_url="http://behind-a-proxy"), "next").headers["set-cookie"]
+    assert {"HttpOnly", "SameSite=none", "Secure", "Partitioned", "Path=/"} <= set(cookie.split("; "))
+
+
 def test_a_rater_stays_the_same_after_a_restart(browser, service):
     first = post(browser, "next").json()
     restarted = a_browser(service, cookies=dict(browser.cookies))
