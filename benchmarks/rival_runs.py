@@ -23,11 +23,9 @@ from tdm_core.diffusion.solvers import dpm_solver
 from tdm_core.diffusion.trajectory import Denoise, roll_out, time_nodes
 from tdm_core.evaluation.metrics.frechet import features
 from tdm_core.evaluation.metrics.sets import frechet_distance
-from tdm_core.scenes.grammar import caption, parse
+from tdm_core.scenes.grammar import parse
 from tdm_core.scenes.render import draw, layout
-from tdm_core.scenes.sampling import sample_scene
 from tdm_core.scenes.scorer import score_batch
-from tdm_core.scenes.suite import held_out
 from tdm_core.training.config import DistillConfig
 from tdm_core.training.prompts import encode_all
 from tdm_core.training.trainer import Trainer
@@ -104,15 +102,14 @@ class Captions:
 
     def __init__(self, backbone: StockTraining, config: DistillConfig) -> None:
         self._backbone, self._family = backbone, mini.family(config.base.family)
-        self._scenes = OF_FAMILY[config.base.family].scenes
+        self._world = OF_FAMILY[config.base.family]
 
     def draw(self, batch_size: int, generator: torch.Generator, rows: slice = slice(None)) -> Conditioning:
-        rng = np.random.default_rng(_seed(generator))
-        return self._backbone.encode([caption(sample_scene(rng, held_out())) for _ in range(batch_size)][rows])
+        return self._backbone.encode(self._world.captions(_seed(generator), batch_size)[rows])
 
     def clean(self, batch_size: int, generator: torch.Generator, rows: slice) -> tuple[Conditioning, Tensor]:
         """The captions of as many renders, and the renders' latents."""
-        pictures, captions = self._scenes(_seed(generator), batch_size)
+        pictures, captions = self._world.scenes(_seed(generator), batch_size)
         with torch.no_grad():
             return self._backbone.encode(captions[rows]), self._family.encode(
                 self._backbone.pipeline.vae, pictures[rows]

@@ -34,9 +34,6 @@ from tdm_core.backbones.shapes import network_shape
 from tdm_core.backbones.stock_training import StockTraining, training_class
 from tdm_core.backbones.trainable import Conditioning
 from tdm_core.errors import ConfigError, LoadError, TDMError
-from tdm_core.scenes.grammar import caption
-from tdm_core.scenes.sampling import sample_scene
-from tdm_core.scenes.suite import held_out
 from tdm_core.training.config import DistillConfig
 from tdm_core.training.distillation import Previews, distil, sheet
 from tdm_core.training.estimate import estimate
@@ -46,6 +43,7 @@ from tdm_core.training.prompts import digest, read_prompts, text_from_cache
 from tdm_core.training.push import open_repository, push
 from tdm_core.training.tracking import Tracker, tracking
 from tdm_core.training.trainer import StepReport, Trainer
+from train.worlds import OF_FAMILY, STILL
 
 QUIET_SECONDS = 30
 
@@ -212,8 +210,8 @@ def load_prompts(config: DistillConfig) -> tuple[str, ...]:
     """The recipe's prompts, or captions of scenes that the suite does not ask for."""
     if config.prompts.file is not None:
         return read_prompts(config.prompts.file)
-    rng, forbidden = np.random.default_rng(config.seed), held_out()
-    return tuple(caption(sample_scene(rng, forbidden)) for _ in range(config.prompts.scenes))
+    world = OF_FAMILY.get(config.base.family, STILL)
+    return tuple(world.captions(config.seed, config.prompts.scenes))
 
 
 def load_backbone(config: DistillConfig) -> StockTraining:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tdm_core.backbones import mini
 from tdm_core.errors import ConfigError, TDMError
 from tdm_core.toml_config import from_toml
-from tdm_core.training.autoencoder import AutoencoderConfig, polish, train
+from tdm_core.training.autoencoder import AutoencoderConfig, inflate, polish, train
 from tdm_core.training.pretrain import LatentStream, PretrainConfig, Pretrainer, append_log
 from tdm_core.training.text import TextConfig, TextFeatures, train_text
 from train.worlds import OF_FAMILY, World
@@ -71,6 +71,7 @@ def make_autoencoder(config: MiniConfig) -> Any:
         model = family.build_autoencoder(config.autoencoder_shape)
         if config.stills:
             train(config.stills, model, config.world.crowded, _report("stills", config.out))
+            inflate(model)
         train(config.autoencoder, model, config.world.crowded, _report("autoencoder", config.out))
         _replace(folder, model.save_pretrained)
     return family.load_autoencoder(folder).eval().requires_grad_(False)

@@ -40,6 +40,8 @@ class World:
     vocabulary: Collection[str]
     scenes: Callable[[int, int], tuple[Tensor, list[str]]]
     """Of the training distribution (seed, n): float [n, 3, ...] in [-1, 1], and captions."""
+    captions: Callable[[int, int], list[str]]
+    """Of the training distribution (seed, n), without pictures."""
     crowded: Callable[[int, int], Tensor]
     """The same for the autoencoder, crowded with objects: more to learn from per convolution."""
     facts: Callable[[int, int], tuple[list[str], Tensor]]
@@ -58,6 +60,11 @@ def _still_scenes(seed: int, n: int) -> tuple[Tensor, list[str]]:
     rng = np.random.default_rng((1, seed))
     scenes = [sample_scene(rng, suite.held_out()) for _ in range(n)]
     return to_tensor([render(scene, rng) for scene in scenes]), [grammar.caption(scene) for scene in scenes]
+
+
+def _still_captions(seed: int, n: int) -> list[str]:
+    rng = np.random.default_rng(seed)
+    return [grammar.caption(sample_scene(rng, suite.held_out())) for _ in range(n)]
 
 
 def _still_facts(seed: int, n: int) -> tuple[list[str], Tensor]:
@@ -106,6 +113,11 @@ def _moving_facts(seed: int, n: int) -> tuple[list[str], Tensor]:
     return [moving_grammar.caption(clip) for clip in clips], torch.from_numpy(told)
 
 
+def _moving_captions(seed: int, n: int) -> list[str]:
+    rng = np.random.default_rng((7, seed))
+    return [moving_grammar.caption(sample_clip(rng, moving_suite.held_out())) for _ in range(n)]
+
+
 def _moving_crowded(seed: int, n: int) -> Tensor:
     """Three objects, each on a way of its own: they may meet, which captions never ask for."""
     rng = np.random.default_rng((6, seed))
@@ -133,6 +145,7 @@ STILL = World(
     measure="Overall scene score",
     vocabulary=grammar.VOCABULARY,
     scenes=_still_scenes,
+    captions=_still_captions,
     crowded=_still_crowded,
     facts=_still_facts,
     questions=suite.load_suite,
@@ -145,6 +158,7 @@ MOVING = World(
     measure="Total of mini-VBench",
     vocabulary=moving_grammar.VOCABULARY,
     scenes=_moving_scenes,
+    captions=_moving_captions,
     crowded=_moving_crowded,
     facts=_moving_facts,
     questions=moving_suite.load_suite,

@@ -114,6 +114,21 @@ def train(config: AutoencoderConfig, model: Autoencoder, pictures: Pictures, rep
     standardise.fold_into(_last_convolution(model))
 
 
+@torch.no_grad()
+def inflate(model: Autoencoder) -> None:
+    """Make an autoencoder that was trained on single frames treat each frame of a clip as it would alone.
+
+    On one frame all taps in time see that frame, so their sum is what was learnt; it becomes the newest tap, the one
+    of the frame itself, and the others start at 0 (as image networks are inflated to video; arXiv 1705.07750).
+    """
+    for side in (model.encoder, model.decoder):
+        for module in side.modules():
+            if isinstance(module, nn.Conv3d) and module.kernel_size[0] > 1:
+                learnt = module.weight.sum(dim=2)
+                module.weight.zero_()
+                module.weight[:, :, -1] = learnt
+
+
 def polish(config: AutoencoderConfig, model: Autoencoder, pictures: Pictures, report: Report) -> None:
     """Train the decoder alone: the latents, and so every model trained on them, stay as they are."""
     model.encoder.requires_grad_(False)

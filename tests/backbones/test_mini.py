@@ -14,7 +14,7 @@ TEXT = mini.TextShape(width=16, layers=2, heads=2, max_tokens=12)
 AUTOENCODER = mini.AutoencoderShape(encoder_channels=(8, 8, 8, 16), decoder_channels=(8, 8, 8, 16))
 TRANSFORMER = mini.TransformerShape(heads=2, head_width=8, layers=2)
 VIDEO_AUTOENCODER = replace(AUTOENCODER, encoder_layers=(1,) * 4, decoder_layers=(2,) * 4)
-VIDEO_TRANSFORMER = replace(TRANSFORMER, patch_size=2, latent_size=8, latent_frames=3)
+VIDEO_TRANSFORMER = replace(TRANSFORMER, patch_size=2, latent_size=8, latent_frames=9)
 STOCK = {
     "sd3": lambda folder: StableDiffusion3Pipeline.from_pretrained(folder, text_encoder_3=None, tokenizer_3=None),
     "pixart": PixArtAlphaPipeline.from_pretrained,
@@ -30,7 +30,7 @@ class Made:
         torch.manual_seed(0)
         self.name, self.family, video = name, mini.family(name), name == "cogvideox"
         self.autoencoder = self.family.build_autoencoder(VIDEO_AUTOENCODER if video else AUTOENCODER)
-        self.latents = (3, 8, 8, 8) if video else (8, 12, 12)
+        self.latents = (9, 8, 8, 8) if video else (8, 12, 12)
         self.pixels = (9, 64, 64, 3) if video else (96, 96, 3)
         transformer = VIDEO_TRANSFORMER if video else TRANSFORMER
         self.tokenizer = self.family.build_tokenizer(VOCABULARY, TEXT.max_tokens)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tdm_core.backbones import mini, mini_cogvideox
 from tdm_core.backbones.mini import AutoencoderShape
-from tdm_core.training.autoencoder import AutoencoderConfig, encode, polish, train
+from tdm_core.training.autoencoder import AutoencoderConfig, encode, inflate, polish, train
 
 SHAPE = AutoencoderShape(
     latent_channels=4,
@@ -90,3 +90,18 @@ def test_single_frames_teach_an_autoencoder_of_clips(optimizer):
     train(replace(CONFIG, frames=1, optimizer=optimizer), model, moving_discs, rows.append)
     assert seen == {1}
     assert rows[-1]["psnr_db"] > rows[0]["psnr_db"] + 5
+
+
+@torch.no_grad()
+def test_inflated_a_clip_is_coded_frame_by_frame():
+    """A clip of equal frames as one of them, and a frame without those before it; norms see the clip as a whole."""
+    torch.manual_seed(0)
+    model = mini_cogvideox.build_autoencoder(VIDEO_SHAPE)
+    frame = discs(0, 2)[:, :, None]
+    alone = model.decode(encode(model, frame)).sample
+    inflate(model)
+    standing = model.decode(encode(model, frame.expand(-1, -1, 9, -1, -1))).sample
+    assert (standing - alone).abs().max() < 1e-3
+    moved = encode(model, moving_discs(0, 2))
+    apart = encode(model, moving_discs(0, 2)[:, :, 3:4])[:, :, 0] - moved[:, :, 3]
+    assert apart.square().mean().sqrt() < 0.4 * moved.std()
