@@ -2,20 +2,21 @@
 
 ``python -m benchmarks.quality [PRESET]`` generates what is missing under ``runs/quality/PRESET`` (56 network
 evaluations for each of 2,220 teacher's pictures: about 20 minutes on two cores), scores it and writes it down, also
-for the page's Benchmarks tab (``assets/reports``).
+for the page's Benchmarks tab (``assets/reports``).  Pictures are asked the scenes suite, clips the moving one.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.rows import ROOT, Measure, save
 from tdm_core.evaluation.arms import arms_of, choose_arms
 from tdm_core.evaluation.harness import generate
-from tdm_core.evaluation.metrics import frechet, scenes
+from tdm_core.evaluation.metrics import Metric, frechet, mini_vbench, scenes
 from tdm_core.evaluation.publish import publish
 from tdm_core.evaluation.report import score, table
 from tdm_core.evaluation.runs import Run
@@ -24,30 +25,64 @@ from tdm_core.generation.presets import Preset
 from tdm_core.settings import Settings
 from tdm_core.wiring import Wiring
 
-SEEDS = 4
 SCORES = "## Scores"
 Result = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exam:
+    """What a world's models are asked, and judged by."""
+
+    suite: str
+    metrics: tuple[Metric, ...]
+    seeds: int
+    what: str
+
+    @property
+    def judge(self) -> str:
+        return self.metrics[0].NAME
+
+    @classmethod
+    def of(cls, preset: Preset) -> Exam:
+        return MOVING if preset.media == "video" else STILL
+
+
+STILL = Exam(
+    suite="scenes",
+    metrics=(scenes, frechet),
+    seeds=4,
+    what="Overall is the mean of the six categories; intervals resample prompts. Frechet: to true renders, lower is"
+    " better.",
+)
+MOVING = Exam(
+    suite="moving",
+    metrics=(mini_vbench,),
+    seeds=2,
+    what="Overall is mini-VBench: 1 is a true clip, 0 the floor that was measured for each dimension; intervals"
+    " resample prompts.",
+)
 
 
 def main(name: str = "mini-sd3") -> None:
     wiring = Wiring(Settings.from_env())
     preset = wiring.presets[name]
+    exam = Exam.of(preset)
     folder = ROOT / "runs" / "quality" / name
     generate(
         folder,
         preset=preset,
-        suite=load_suite("scenes"),
+        suite=load_suite(exam.suite),
         arms=choose_arms(preset, None),
         sampler=wiring.engine,
         limit=None,
-        seeds=SEEDS,
+        seeds=exam.seeds,
         batch_size=32,
         report=_Lines(),
     )
     run = Run.open(folder)
-    results = score(run, [scenes, frechet])
+    results = score(run, exam.metrics)
     publish(run, ROOT / "assets" / "reports" / name)
-    measures = bars(results)
+    measures = bars(results, exam.judge)
     for measure in measures:
         print(f"{measure.what:60} {measure.value:6.3f} {measure.bar:9} {measure.met}")
     for card in (preset.local(preset.base), preset.local(preset.student.lora)):
@@ -56,9 +91,9 @@ def main(name: str = "mini-sd3") -> None:
     print(save(f"quality-{name}", f"python -m benchmarks.quality {name}", measures))
 
 
-def bars(results: Result) -> list[Measure]:
+def bars(results: Result, judge: str) -> list[Measure]:
     """The figures that a few-step student is held against, and what it is held against."""
-    arms, compared, distances = results["scenes"], results["comparisons"]["scenes"], results["comparisons"]["frechet"]
+    arms, compared = results[judge], results["comparisons"][judge]
     equal = _better(arms, "teacher_equal")
     gap = next(row for what, row in compared.items() if what.startswith("gap closed"))
     unguided, guided = _better(arms, "teacher_equal_unguided"), _better(arms, "teacher_equal_guided")
@@ -73,7 +108,9 @@ def bars(results: Result) -> list[Measure]:
         ("share of that gap which the student closes", gap, 0.8, "value"),
     ]
     measures = [_measure(what, row, least, key) for what, row, least, key in rows]
-    ratio = distances["student / teacher"]
+    if "frechet" not in results["comparisons"]:
+        return measures
+    ratio = results["comparisons"]["frechet"]["student / teacher"]
     met = ratio["value"] <= 1.15
     return [*measures, _row("Frechet distance to true renders, student / teacher", ratio, "<= 1.15", met)]
 
@@ -96,22 +133,22 @@ def _row(what: str, row: Result, bar: str, met: bool | None) -> Measure:
 
 def scores_section(preset: Preset, results: Result) -> str:
     """Markdown for the model cards: every sampler with its interval, then the paired differences."""
-    arms = arms_of(preset)
-    scored, distances = results["scenes"], results["frechet"]
+    arms, exam = arms_of(preset), Exam.of(preset)
+    scored, distances = results[exam.judge], results.get("frechet", {})
     tags = list(scored["student"]["per_tag"])
     rows = []
     for arm, row in scored.items():
         by_tag = [f"{row['per_tag'][tag]:.2f}" for tag in tags]
-        distance = f"{distances[arm]['value']:.3f}"
-        rows.append([arm, arms[arm].steps, _nfe(preset, arm), _interval(row), *by_tag, distance])
-    header = ["sampler", "steps", "network evaluations", "overall [95 %]", *tags, "Frechet"]
-    compared = [[what, _interval(row)] for what, row in results["comparisons"]["scenes"].items()]
+        distance = [f"{distances[arm]['value']:.3f}"] if distances else []
+        rows.append([arm, arms[arm].steps, _nfe(preset, arm), _interval(row), *by_tag, *distance])
+    header = ["sampler", "steps", "network evaluations", "overall [95 %]", *tags, *(["Frechet"] if distances else [])]
+    compared = [[what, _interval(row)] for what, row in results["comparisons"][exam.judge].items()]
+    samples = "clips" if preset.media == "video" else "pictures"
     return "\n".join(
         [
             f"{SCORES}\n",
-            f"The scenes suite, {scored['student']['prompts']} prompts x {SEEDS} pictures, the same noises for all;"
-            f" made by `python -m benchmarks.quality {preset.name}`. Overall is the mean of the six categories;"
-            " intervals resample prompts. Frechet: to true renders, lower is better.\n",
+            f"The {exam.suite} suite, {scored['student']['n'] // exam.seeds} prompts x {exam.seeds} {samples}, the same"
+            f" noises for all; made by `python -m benchmarks.quality {preset.name}`. {exam.what}\n",
             table(header, rows),
             table(["paired, same prompts and noises", "difference [95 %]"], compared),
         ]

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdm_core.evaluation.metrics import Measured, Result
+from tdm_core.evaluation.metrics.gap import gap_closed
 from tdm_core.evaluation.metrics.kept import kept
 from tdm_core.evaluation.runs import Run, check_same_noise
 from tdm_core.evaluation.suites import Item
@@ -65,7 +66,10 @@ def measure(run: Run) -> Measured:
     n = len(run.items) * run.header.seeds
     return Measured(
         arms={arm: _interval(totals[arm]) | {"n": n} | _details(found) for arm, found in judged.items()},
-        comparisons={f"{a} - {b}": _interval(totals[a] - totals[b]) | {"n": n} for a, b in pairs},
+        comparisons={f"{a} - {b}": _interval(totals[a] - totals[b]) | {"n": n} for a, b in pairs}
+        | gap_closed(
+            {arm: float(row[0]) for arm, row in totals.items()}, {arm: row[1:] for arm, row in totals.items()}, n=n
+        ),
     )
 
 

@@ -15,6 +15,7 @@ from dataclasses import asdict
 import numpy as np
 
 from tdm_core.evaluation.metrics import Measured, Result
+from tdm_core.evaluation.metrics.gap import gap_closed
 from tdm_core.evaluation.metrics.kept import kept
 from tdm_core.evaluation.runs import Run, check_same_noise
 from tdm_core.evaluation.suites import Item
@@ -119,26 +120,10 @@ def _comparisons(passes: Mapping[str, Passes], strata: Mapping[str, str]) -> dic
     """Paired differences of student and teacher with all others, and the share of the gap that distilling closed."""
     pairs = [(a, b) for a in ("student", "teacher") if a in passes for b in passes if b not in (a, "student")]
     found = {f"{a} - {b}": asdict(paired_difference(passes[a], passes[b], strata=strata)) for a, b in pairs}
-    equal = [arm for arm in passes if arm.startswith("teacher_equal")]
-    if equal and {"teacher", "student"} <= passes.keys():
-        best = max(equal, key=lambda arm: clustered_mean(passes[arm], strata=strata))
-        found[f"gap closed: (student - {best}) / (teacher - {best})"] = _gap_closed(passes, best, strata)
-    return found
-
-
-def _gap_closed(passes: Mapping[str, Passes], cut: str, strata: Mapping[str, str]) -> Result:
-    """Equal resamples of the prompts above and below the line."""
-    arms = ("student", "teacher", cut)
-    means = {arm: clustered_mean(passes[arm], strata=strata) for arm in arms}
-    drawn = {arm: bootstrap_means(passes[arm], strata=strata) for arm in arms}
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = np.divide(means["student"] - means[cut], means["teacher"] - means[cut])
-        ratios = (drawn["student"] - drawn[cut]) / (drawn["teacher"] - drawn[cut])
-    ratios = ratios[np.isfinite(ratios)]
-    if not np.isfinite(value) or not len(ratios):  # teacher and cut teacher are equal: there is no gap to close
-        return {"value": None, "low": None, "high": None, "n": sum(map(len, passes[cut].values()))}
-    low, high = np.quantile(ratios, [0.025, 0.975])
-    return {"value": float(value), "low": float(low), "high": float(high), "n": sum(map(len, passes[cut].values()))}
+    means = {arm: clustered_mean(of_arm, strata=strata) for arm, of_arm in passes.items()}
+    drawn = {arm: bootstrap_means(of_arm, strata=strata) for arm, of_arm in passes.items()}
+    n = sum(map(len, next(iter(passes.values())).values())) if passes else 0
+    return found | gap_closed(means, drawn, n=n)
 
 
 def _detections(run: Run, arms: tuple[str, ...] | None = None) -> dict[str, list[Detection]]:
