@@ -21,7 +21,7 @@ from tdm_core.backbones.stock_training import StockTraining
 from tdm_core.backbones.trainable import Conditioning, denoiser
 from tdm_core.diffusion.solvers import dpm_solver
 from tdm_core.diffusion.trajectory import Denoise, roll_out, time_nodes
-from tdm_core.evaluation.metrics.frechet import features
+from tdm_core.evaluation.metrics.frechet import RENDERS, features
 from tdm_core.evaluation.metrics.sets import frechet_distance
 from tdm_core.scenes.grammar import parse
 from tdm_core.scenes.render import draw, layout
@@ -57,7 +57,7 @@ class Exam:
             features(
                 draw(layout(parse(prompt), np.random.default_rng((seed, number))), side) for number, prompt in rows
             )
-            for seed, rows in ((1, list(enumerate(prompts))), (2, list(enumerate(crowd))))
+            for seed, rows in ((1, list(enumerate(prompts * RENDERS))), (2, list(enumerate(crowd))))
         )
         self.scale = self.true.std(axis=0) + 1e-6
 

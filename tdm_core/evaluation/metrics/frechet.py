@@ -1,8 +1,9 @@
 """Frechet distance of an arm's pictures to true renders of the same captions, in fixed random convolutional features.
 
-Two layouts of one caption differ as much as two pictures of a perfect model, so even that has a distance above zero:
-the floor, measured between two sets of true renders, stands beside the results.  Not FID: no Inception, and numbers
-compare only within one suite and one number of pictures.
+Each picture stands against `RENDERS` true ones of its caption, so that chance in the reference (which canvas it drew
+where the caption names none) does not decide.  A perfect model has a distance above zero all the same, since it draws
+each picture once: the floor, that of the reference's own parts to the rest of it, stands beside the results with its
+range.  Not FID: no Inception, and numbers compare only within one suite and one number of pictures.
 
 Source: ``|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))`` (Dowson and Landau 1982; Heusel et al. 2017); random features
 rank generators much as trained ones do where the two sets are close.
@@ -29,33 +30,41 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NAME = "frechet"
-VERSION = "1"
+VERSION = "2"
 HIGHER_IS_BETTER = False
 
 CHANNELS = (3, 16, 32, 64)
 SEED = 2503
 RESAMPLES = 100
+RENDERS = 16
 
 Features = NDArray[np.float64]
 
 
 def measure(run: Run) -> Measured:
     """The distance of every arm, and each arm's ratio to the teacher's over equal resamples of the prompts."""
-    true, again = (features(_renders(run, stream)) for stream in (1, 2))
+    true = np.stack([features(_renders(run, stream)) for stream in range(1, RENDERS + 1)])
     found = {arm: features(run.pixels(picture) for _, picture in run.pictures(arm)) for arm in run.arms}
     draws = _draws(len(run.items), run.header.seeds)
-    distances = {arm: frechet_distance(rows, true) for arm, rows in found.items()}
-    resampled = {arm: np.array([frechet_distance(rows[d], true[d]) for d in draws]) for arm, rows in found.items()}
-    floor = frechet_distance(again, true)
-    arms = {
-        arm: _interval(distances[arm], resampled[arm]) | {"n": len(rows), "floor": floor} for arm, rows in found.items()
-    }
+    distances = {arm: frechet_distance(rows, np.concatenate(true)) for arm, rows in found.items()}
+    resampled: dict[str, list[float]] = {arm: [] for arm in found}
+    for d in draws:
+        reference = np.concatenate(true[:, d])
+        for arm, rows in found.items():
+            resampled[arm].append(frechet_distance(rows[d], reference))
+    spread = {arm: np.array(values) for arm, values in resampled.items()}
+    floor = _floor(true)
+    arms = {arm: _interval(distances[arm], spread[arm]) | {"n": len(rows)} | floor for arm, rows in found.items()}
     comparisons = {
-        f"{arm} / teacher": _interval(distances[arm] / distances["teacher"], resampled[arm] / resampled["teacher"])
+        f"{arm} / teacher": _interval(distances[arm] / distances["teacher"], spread[arm] / spread["teacher"])
         for arm in run.arms
         if "teacher" in run.arms and arm != "teacher"
     }
-    chosen = {"reference": "true renders", "extractor": f"random filters {CHANNELS}, seed {SEED}", "resize": "none"}
+    chosen = {
+        "reference": f"{RENDERS} true renders of each caption",
+        "extractor": f"random filters {CHANNELS}, seed {SEED}",
+        "resize": "none",
+    }
     return Measured(arms=arms, comparisons=comparisons, fingerprint=chosen)
 
 
@@ -103,6 +112,12 @@ def _renders(run: Run, stream: int) -> Iterable[NDArray[np.uint8]]:
     for item in run.items:
         for number in range(run.header.seeds):
             yield draw(layout(parse(item.prompt), np.random.default_rng((item.seed(number), stream))), height)
+
+
+def _floor(true: NDArray[np.float64]) -> Result:
+    """What perfect models would have: mean and range of each part [n, F] of the reference [parts, n, F] to the rest."""
+    parts = [frechet_distance(part, np.concatenate(np.delete(true, index, axis=0))) for index, part in enumerate(true)]
+    return {"floor": float(np.mean(parts)), "floor_low": min(parts), "floor_high": max(parts)}
 
 
 def _draws(prompts: int, seeds: int) -> list[NDArray[np.intp]]:
