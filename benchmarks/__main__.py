@@ -19,6 +19,7 @@ BENCHMARKS = (
     "trainer_memory",
     "study_faults",
     "study_load",
+    "mixed_load",
 )
 
 
