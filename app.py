@@ -311,7 +311,7 @@ def launch(page: Any, settings: Settings, service: StudyService, quiz: Quiz | No
     ours = routes(service, machine_secret(settings.data_dir), limits=limits, embedded=embedded)
     ours += quiz_routes(quiz) if quiz else []
     if settings.admin_token:
-        ours += admin_routes(service, Door(settings.admin_token, proxies=settings.proxies))
+        ours += admin_routes(service, Door(settings.admin_token, proxies=settings.proxies), limits)
     _, url, _ = page.launch(
         app_kwargs={"routes": ours},
         max_file_size="1mb",

@@ -25,7 +25,7 @@ MOST_RATERS = 50  # that are listed
 
 @dataclass(frozen=True, kw_only=True)
 class FlaggedRater:
-    """A rater who stands out. Rules that exclude are the registered ones; ``hurry`` only asks for a look."""
+    """A rater who stands out. Registered rules exclude; ``hurry`` and ``same_network`` only ask for a look."""
 
     rater: str  # the beginning of the id
     votes: int
@@ -63,8 +63,14 @@ def oversee(
     withdrawn: Collection[str],
     plan_length: int,
     now_ms: int,
+    neighbours: Collection[str] = (),
 ) -> Oversight:
-    """``plan_length``: the trials of a whole plan, by whose number a rater has finished."""
+    """What is to be seen at this moment.
+
+    Args:
+        plan_length: trials of a whole plan, by whose number a rater has finished.
+        neighbours: raters who share a network with several others, and may be one person.
+    """
     voted, scored = {vote.trial.id for vote in votes}, real(votes)
     sides = Counter(vote.choice.value for vote in scored)
     of_pair = Counter(vote.trial.pair_id for vote in scored)
@@ -88,7 +94,7 @@ def oversee(
         side_gap=_side_gap(trials, voted, now_ms),
         golds_right=(sum(vote.choice is vote.trial.right_answer for vote in golds), len(golds)),
         excluded={rule: len(raters) for rule, raters in excluded.items()},
-        flagged=_flagged(votes, excluded),
+        flagged=_flagged(votes, excluded, neighbours),
     )
 
 
@@ -128,11 +134,14 @@ def _side_gap(trials: Sequence[Trial], voted: Collection[str], now_ms: int) -> i
     return max((2 * max(ways.values()) - ways.total() for ways in shown.values()), default=0)
 
 
-def _flagged(votes: Sequence[Vote], excluded: Mapping[str, set[str]]) -> tuple[FlaggedRater, ...]:
+def _flagged(
+    votes: Sequence[Vote], excluded: Mapping[str, set[str]], neighbours: Collection[str]
+) -> tuple[FlaggedRater, ...]:
     of_rater: dict[str, list[Vote]] = defaultdict(list)
     for vote in votes:
         of_rater[vote.trial.rater_id].append(vote)
-    reasons = dict(excluded) | {"hurry": {rater for rater, own in of_rater.items() if _hurries(own)}}
+    hurried = {rater for rater, own in of_rater.items() if _hurries(own)}
+    reasons = dict(excluded) | {"hurry": hurried, "same_network": set(neighbours)}
     reasons.pop("too_few_votes", None)  # whoever has just begun
     found = []
     for rater, own in of_rater.items():

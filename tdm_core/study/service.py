@@ -13,7 +13,7 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -285,8 +285,10 @@ class StudyService:
         """Take votes again."""
         self._set_paused(None, "resumed", reason)
 
-    def oversight(self) -> tuple[StudyStatus, Oversight, list[tuple[str, int, str]]]:
-        """Where the study stands, seen blindly, and what its operators did."""
+    def oversight(
+        self, *, neighbours: Collection[str] = ()
+    ) -> tuple[StudyStatus, Oversight, list[tuple[str, int, str]]]:
+        """Where the study stands, seen blindly, and what its operators did; ``neighbours`` as in `oversee`."""
         pairs = self._pairs.pairs()
         with self._store.reading(self._study_id) as records:
             seen = oversee(
@@ -297,6 +299,7 @@ class StudyService:
                 withdrawn=records.withdrawn(),
                 plan_length=len(self._plan(records, "anybody")),
                 now_ms=self._clock(),
+                neighbours=neighbours,
             )
             return self._status(records, pairs), seen, records.events()
 

@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from tdm_core.errors import RequestError, TooManyRequestsError
 from tdm_core.study.service import StudyService
-from tdm_core.ui.limits import Limiter, Rate, network_of
+from tdm_core.ui.limits import Limiter, Limits, Rate, network_of
 from tdm_core.ui.routes import HEADERS, PREFIX, answer_json, read_body, refusing
 
 ADMIN = f"{PREFIX}/admin"
@@ -67,8 +67,8 @@ class Door:
         return answer_json({"error": "The token is missing or wrong.", "code": "token"}, status=401)
 
 
-def admin_routes(service: StudyService, door: Door) -> list[Route]:
-    """The page, and what it asks for."""
+def admin_routes(service: StudyService, door: Door, limits: Limits | None = None) -> list[Route]:
+    """The page, and what it asks for; ``limits`` knows who came from one network."""
 
     def guarded(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
@@ -80,15 +80,15 @@ def admin_routes(service: StudyService, door: Door) -> list[Route]:
         return HTMLResponse(PAGE, headers=PAGE_HEADERS)
 
     async def overview(request: Request) -> Response:
-        return answer_json(await run_in_threadpool(_overview, service))
+        return answer_json(await run_in_threadpool(_overview, service, limits))
 
     async def pause(request: Request) -> Response:
         await run_in_threadpool(service.hold_up, _reason(await read_body(request)))
-        return answer_json(await run_in_threadpool(_overview, service))
+        return answer_json(await run_in_threadpool(_overview, service, limits))
 
     async def resume(request: Request) -> Response:
         await run_in_threadpool(service.go_on, _reason(await read_body(request)))
-        return answer_json(await run_in_threadpool(_overview, service))
+        return answer_json(await run_in_threadpool(_overview, service, limits))
 
     async def unblind(request: Request) -> Response:
         await read_body(request)
@@ -104,8 +104,8 @@ def admin_routes(service: StudyService, door: Door) -> list[Route]:
     ]
 
 
-def _overview(service: StudyService) -> dict[str, Any]:
-    status, seen, events = service.oversight()
+def _overview(service: StudyService, limits: Limits | None) -> dict[str, Any]:
+    status, seen, events = service.oversight(neighbours=limits.neighbours() if limits else ())
     rules = service.rules
     return {
         "question": rules.question,

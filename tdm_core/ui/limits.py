@@ -11,13 +11,14 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
 from tdm_core.errors import TooManyRequestsError
 
 MOST_KEYS = 20_000
+NEIGHBOURS = 3  # raters of one network, from which on they are worth a look
 ROUNDING = 1e-6  # seconds by which sums of intervals may be off
 
 
@@ -69,7 +70,7 @@ class Limiter:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Of a study that anybody may reach."""
+    """Of a study that anybody may reach; and who came from one network, which is kept nowhere else."""
 
     rater: Limiter
     """Trials that one rater is given."""
@@ -79,6 +80,7 @@ class Limits:
     """Raters who are new, from one address."""
     proxies: int = 0
     """How many proxies stand in front of the server and write ``X-Forwarded-For``."""
+    _raters_of: OrderedDict[str, set[str]] = field(default_factory=OrderedDict)
 
     @classmethod
     def usual(cls, *, proxies: int = 0, clock: Callable[[], float] = time.monotonic) -> Limits:
@@ -99,6 +101,14 @@ class Limits:
         """A known rater asks for a trial."""
         self._from_outside(self.address, request)
         self.rater.check(rater, "You have been given many pairs in a short time")
+        if network := network_of(request, self.proxies):
+            self._raters_of.setdefault(network, set()).add(rater)
+            if len(self._raters_of) > MOST_KEYS:
+                self._raters_of.popitem(last=False)
+
+    def neighbours(self) -> set[str]:
+        """Raters who share a network with others, in a classroom or on one desk: not all of them may be people."""
+        return {rater for raters in self._raters_of.values() if len(raters) >= NEIGHBOURS for rater in raters}
 
     def newcomer(self, request: Request) -> None:
         """Somebody without a cookie asks for the first trial."""

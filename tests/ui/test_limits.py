@@ -141,3 +141,18 @@ def test_invitations_cannot_be_guessed_at_speed(study):
     guesses = [browser.post(f"{PREFIX}/invitation", json={"code": f"guess-{n}"}) for n in range(300)]
     assert {guess.json()["code"] for guess in guesses[:-1]} == {"invitation"}
     assert guesses[-1].json()["code"] == "slow_down"
+
+
+def test_raters_of_one_network_are_flagged_for_a_look_and_not_excluded(store, clock, seconds):
+    service, limits = a_service(store=store, clock=clock), Limits.usual(proxies=1, clock=seconds)
+    app = Starlette(routes=routes(service, b"s" * 32, limits=limits))
+    for address in ("8.8.8.8", "8.8.8.8", "8.8.8.8", "1.1.1.1", "1.1.1.1"):
+        browser = TestClient(app, base_url="http://127.0.0.1", headers={"x-forwarded-for": address})
+        for _ in range(2):  # the first time there is no rater yet
+            trial = ask(browser).json()
+        browser.get(f"{PREFIX}/media/{trial['media']}")
+        clock.pass_ms(trial["min_view_ms"])
+        assert browser.post(f"{PREFIX}/vote", json={"trial": trial["trial"], "choice": "tie"}).json()["accepted"]
+    _, seen, _ = service.oversight(neighbours=limits.neighbours())
+    assert [each.rules for each in seen.flagged] == [("same_network",)] * 3
+    assert "same_network" not in seen.excluded
