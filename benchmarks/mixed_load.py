@@ -50,7 +50,7 @@ class Visitors:
     async def generate(self, client: httpx.AsyncClient) -> None:
         """A pair with the cut teacher between them, as programs ask for it."""
         number = next(self._seeds)
-        asked = {"data": [PROMPTS[number % len(PROMPTS)], number, 4, 28]}
+        asked = {"data": [PROMPTS[number % len(PROMPTS)], number, 4, 28, "mini-sd3"]}
         answer = await client.post("/gradio_api/call/compare", json=asked)
         answer.raise_for_status()
         told = (await client.get(f"/gradio_api/call/compare/{answer.json()['event_id']}")).text

@@ -13,38 +13,46 @@ from typing import Any
 import gradio as gr
 
 from tdm_core.errors import TDMError
-from tdm_core.generation.presets import Preset
-from tdm_core.generation.sample import Role, Sampler, finish
+from tdm_core.generation.sample import Role, finish
 from tdm_core.study.analysis import StudyReport
 from tdm_core.ui.board import Board, Comparison
-from tdm_core.ui.desk import keep
+from tdm_core.ui.desk import Handlers, keep
 
 QUICKEST_FIRST = (Role.STUDENT, Role.TEACHER_FEW, Role.TEACHER)
 
 
-def compare_endpoint(sample: Sampler, preset: Preset) -> Callable[..., tuple[dict, dict, dict, dict]]:
-    default_student_steps, default_teacher_steps = preset.student.steps, preset.teacher.steps
+def compare_endpoint(handlers: Handlers) -> Callable[..., tuple[dict, dict, dict, dict]]:
+    sample, default_system = handlers.inputs.sample, handlers.inputs.preset.name
 
     def compare(
         prompt: str,
         seed: int = 7,
-        student_steps: int = default_student_steps,
-        teacher_steps: int = default_teacher_steps,
+        student_steps: int | None = None,
+        teacher_steps: int | None = None,
+        system: str = default_system,
     ) -> tuple[dict, dict, dict, dict]:
         """Draw one prompt and seed with the teacher, the teacher cut short, and the few-step student.
 
         Args:
             prompt: what to draw.
             seed: a whole number from 0; equal seeds start all three from equal noise.
-            student_steps: steps of the student and of the cut teacher, 1 to 8.
-            teacher_steps: steps of the full teacher, up to 100.
+            student_steps: steps of the student and of the cut teacher, 1 to 8; as the system says if not given.
+            teacher_steps: steps of the full teacher, up to 100; as the system says if not given.
+            system: which teacher and student, by the name in the page's Systems tab.
 
         Returns:
-            The three pictures as PNG files in that order, and the numbers: steps, network evaluations, seconds.
+            The three pictures as PNG files (clips as MP4) in that order, and the numbers: steps, network evaluations,
+            seconds.
         """
         try:
+            preset = handlers.system(system).preset
+            handlers.refuse_absent(preset)
             asked = Comparison(
-                preset=preset, prompt=prompt, seed=seed, student_steps=student_steps, teacher_steps=teacher_steps
+                preset=preset,
+                prompt=prompt,
+                seed=seed,
+                student_steps=preset.student.steps if student_steps is None else student_steps,
+                teacher_steps=preset.teacher.steps if teacher_steps is None else teacher_steps,
             )
             board = Board(asked, sample, partial(keep, fps=preset.fps))
             board.samples |= {role: finish(sample(asked.request(role))) for role in QUICKEST_FIRST}

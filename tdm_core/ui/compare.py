@@ -111,7 +111,7 @@ def compare_tab(inputs: PageInputs, handlers: Handlers, desk: gr.State) -> Compa
     words.select(add_word, prompt, prompt, **AT_ONCE)
     compared.select(reopen, None, fields, **AT_ONCE)
     gr.on([teacher_steps.input, fine[0].input], count, [system, teacher_steps, fine[0]], teacher_steps, **AT_ONCE)
-    gr.api(compare_endpoint(inputs.sample, inputs.preset), api_name="compare", concurrency_limit=TEACHERS_AT_ONCE)
+    gr.api(compare_endpoint(handlers), api_name="compare", concurrency_limit=TEACHERS_AT_ONCE)
 
     def restore(request: gr.Request) -> list[Any]:
         asked, told = handlers.linked(request.query_params)

@@ -85,7 +85,7 @@ class Handlers:
         *fields, desk = fields_and_desk
         try:
             asked = self.asked(Fields(*fields))
-            self._refuse_absent(asked.preset)
+            self.refuse_absent(asked.preset)
         except RequestError as problem:
             yield gr.skip(), error(str(problem))
         else:
@@ -112,12 +112,12 @@ class Handlers:
         """What a link asks for, and nothing to note; what makes no sense there is noted and replaced by the example."""
         try:
             name = str(query.get("system", self.inputs.preset.name))
-            usual = self.example_of(self._system(name).preset).link()
+            usual = self.example_of(self.system(name).preset).link()
             wanted = usual | {key: str(value) for key, value in query.items()}
             seed, student, teacher = (int(wanted[key]) for key in ("seed", "student", "teacher"))
             extras = [float(wanted[key]) if key in wanted else None for key in ("guidance", "strength", "shift")]
             asked = self.asked(Fields(name, wanted["prompt"], seed, student, teacher, *extras))
-            self._refuse_absent(asked.preset)
+            self.refuse_absent(asked.preset)
             return asked, hint("")
         except (RequestError, ValueError) as problem:
             return self.example, error(texts.BAD_LINK.format(problem=problem))
@@ -126,7 +126,7 @@ class Handlers:
         """Raises `RequestError` if a field makes no sense."""
         if fields.seed is None or int(fields.seed) != fields.seed:
             raise RequestError(texts.NO_SEED)
-        preset = self._system(fields.system).preset
+        preset = self.system(fields.system).preset
 
         def changed(value: float | None, usual: float | None) -> float | None:
             return None if usual is None or value is None or value == usual else float(value)
@@ -142,13 +142,15 @@ class Handlers:
             flow_shift=changed(fields.flow_shift, preset.student.flow_shift),
         )
 
-    def _system(self, name: str) -> System:
+    def system(self, name: str) -> System:
+        """Raises `RequestError` if there is none of that name."""
         system = self.inputs.systems.get(name)
         if system is None:
             raise RequestError(texts.NO_SUCH_SYSTEM.format(name=str(name)[:60]))
         return system
 
-    def _refuse_absent(self, preset: Preset) -> None:
+    def refuse_absent(self, preset: Preset) -> None:
+        """Raises `RequestError` if it cannot run here."""
         if reasons := self.inputs.why_not(preset.name):
             raise RequestError(texts.CANNOT_RUN.format(title=preset.title, reasons="; ".join(reasons)))
 
@@ -160,7 +162,7 @@ class Handlers:
 
     def _begin(self, board: Board, desk: Desk) -> Iterator[tuple[Value, Value]]:
         desk.begin(board)
-        strangers = self._system(board.asked.preset.name).unknown_words(board.asked.prompt)
+        strangers = self.system(board.asked.preset.name).unknown_words(board.asked.prompt)
         words = ", ".join(f"“{word}”" for word in strangers[:5]) + (" …" if len(strangers) > 5 else "")
         yield board.value(), hint(texts.UNKNOWN_WORDS.format(words=words) if strangers else "")
         if board.claim(Role.STUDENT):

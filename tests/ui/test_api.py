@@ -45,6 +45,15 @@ def test_compare_gives_three_lossless_pictures_and_the_numbers(client):
         client.predict(prompt="", api_name="/compare")
 
 
+def test_compare_takes_any_system_that_runs_and_says_why_another_does_not(client):
+    *_, numbers = client.predict(prompt="a cat", system="clips", api_name="/compare")
+    assert numbers["student"]["steps"] == 4
+    with pytest.raises(Exception, match="There is no system"):
+        client.predict(prompt="a cat", system="unheard-of", api_name="/compare")
+    with pytest.raises(Exception, match="cannot run here"):
+        client.predict(prompt="a cat", system="absent", api_name="/compare")
+
+
 def test_results_are_refused_while_the_study_is_open_and_given_when_it_is_closed(studio, client):
     studio.control(pairs=3)
     with pytest.raises(Exception, match="closed") as refused:
@@ -100,7 +109,7 @@ def test_an_mcp_client_lists_and_calls_compare_and_nothing_of_an_open_study(mcp_
     assert run.returncode == 0, run.stderr[-2000:]
     told = json.loads(run.stdout.splitlines()[-1])
     assert {name.rpartition("_")[2] for name in told["tools"]} == PUBLIC
-    assert told["asks"] == ["prompt", "seed", "student_steps", "teacher_steps"]
+    assert told["asks"] == ["prompt", "seed", "student_steps", "system", "teacher_steps"]  # sorted
     assert "few-step student" in told["about"]
     assert not told["error"] and "speed_up" in told["text"] and "nfe" in told["text"]
     assert told["refused"] and not re.search("left|right", told["why"])
