@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tdm_core.errors import EvaluationError
 from tdm_core.evaluation.metrics import Measured, Result
-from tdm_core.evaluation.metrics.sets import frechet_distance
+from tdm_core.evaluation.metrics.sets import between, frechet_distance, gaussian
 from tdm_core.evaluation.runs import Run
 from tdm_core.scenes.grammar import parse
 from tdm_core.scenes.render import draw, layout
@@ -46,12 +46,13 @@ def measure(run: Run) -> Measured:
     true = np.stack([features(_renders(run, stream)) for stream in range(1, RENDERS + 1)])
     found = {arm: features(run.pixels(picture) for _, picture in run.pictures(arm)) for arm in run.arms}
     draws = _draws(len(run.items), run.header.seeds)
-    distances = {arm: frechet_distance(rows, np.concatenate(true)) for arm, rows in found.items()}
+    everything = gaussian(np.concatenate(true))
+    distances = {arm: between(gaussian(rows), everything) for arm, rows in found.items()}
     resampled: dict[str, list[float]] = {arm: [] for arm in found}
     for d in draws:
-        reference = np.concatenate(true[:, d])
+        reference = gaussian(np.concatenate(true[:, d]))
         for arm, rows in found.items():
-            resampled[arm].append(frechet_distance(rows[d], reference))
+            resampled[arm].append(between(gaussian(rows[d]), reference))
     spread = {arm: np.array(values) for arm, values in resampled.items()}
     floor = _floor(true)
     arms = {arm: _interval(distances[arm], spread[arm]) | {"n": len(rows)} | floor for arm, rows in found.items()}

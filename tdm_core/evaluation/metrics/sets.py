@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations, islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
@@ -57,20 +57,37 @@ class Inception:
             return self._network(batch)[0].double().cpu().numpy()
 
 
-def frechet_distance(first: Features, second: Features) -> float:
-    """Between the Gaussians of two sets of rows, [N, D] and [M, D].
+class Gaussian(NamedTuple):
+    """A mean [D] and a root [R, D] of the covariance, ``root^T root``."""
+
+    mean: Features
+    root: Features
+
+
+def gaussian(rows: Features) -> Gaussian:
+    """The Gaussian of a set of rows [N, D], to be measured against many."""
+    mean = rows.mean(axis=0)
+    root = (rows - mean) / np.sqrt(len(rows) - 1)
+    if len(root) > root.shape[1]:
+        root = np.linalg.qr(root, mode="r")
+    return Gaussian(mean, root)
+
+
+def between(first: Gaussian, second: Gaussian) -> float:
+    """The Frechet distance.
 
     ``tr (S1 S2)^(1/2)`` is the nuclear norm of ``A B^T`` with ``S1 = A^T A``, ``S2 = B^T B``: no matrix root, and fast
     where there are fewer pictures than features.
     """
-    a, b = ((rows - rows.mean(axis=0)) / np.sqrt(len(rows) - 1) for rows in (first, second))
-    if len(a) > a.shape[1]:
-        a = np.linalg.qr(a, mode="r")
-    if len(b) > b.shape[1]:
-        b = np.linalg.qr(b, mode="r")
-    means = np.square(first.mean(axis=0) - second.mean(axis=0)).sum()
+    a, b = first.root, second.root
+    means = np.square(first.mean - second.mean).sum()
     distance = means + np.square(a).sum() + np.square(b).sum() - 2 * np.linalg.svd(a @ b.T, compute_uv=False).sum()
     return float(max(distance, 0.0))
+
+
+def frechet_distance(first: Features, second: Features) -> float:
+    """Between the Gaussians of two sets of rows, [N, D] and [M, D]."""
+    return between(gaussian(first), gaussian(second))
 
 
 def kernel_distance(first: Features, second: Features) -> float:
