@@ -24,7 +24,7 @@ from tdm_core.settings import Settings
 from tdm_core.wiring import Wiring
 
 WARM_UPS = 3
-RUNS = 10
+RUNS = 20
 BATCH_SIZES = (1, 8)
 
 

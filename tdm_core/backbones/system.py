@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,16 @@ class System:
 
     def _scheduler(self, settings: SideSettings, **changes: Any) -> Any:
         return make_scheduler(self._saved_scheduler, settings.scheduler, {**settings.scheduler_config, **changes})
+
+    @contextmanager
+    def forgetting_text(self) -> Iterator[None]:
+        """What is encoded inside is encoded anew afterwards: a cold encoding's time is nobody's."""
+        known = set(self._encoded)
+        try:
+            yield
+        finally:
+            for key in self._encoded.keys() - known:
+                del self._encoded[key]
 
     def encode(self, prompts: Sequence[str], *, negative_prompt: str | None, max_sequence_length: int | None) -> Text:
         """Arguments of the stock pipeline for these prompts [B, ...], encoded once for all roles.

@@ -291,7 +291,8 @@ class _Run:
     def warm_up(self) -> None:
         """One step of the same shapes, untimed."""
         noise, generators = self._noise([0] * len(self.requests))
-        latents = self._denoise(self._encode(), noise, generators, steps=1, on_step=lambda *_: None)
+        with self.system.forgetting_text():
+            latents = self._denoise(self._encode(), noise, generators, steps=1, on_step=lambda *_: None)
         self.system.family.decode(self._pipeline(), latents)
 
     def progress(

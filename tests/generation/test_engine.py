@@ -1,6 +1,7 @@
 """The engine against the bare pipeline of diffusers, its counts, its clocks and its turns."""
 
 import hashlib
+import time
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ import torch
 from diffusers import StableDiffusion3Pipeline
 
 from tdm_core.errors import LoadError, PresetError
+from tdm_core.generation.engine import Engine
 from tdm_core.generation.plan import make_plan
+from tdm_core.generation.presets import load_presets
 from tdm_core.generation.sample import Grid, Progress, Role, Sample, SampleRequest, finish
 from tests.tiny import PRESET, SIGMAS, SIZE_PX
 
@@ -195,3 +198,21 @@ def test_import_of_the_engine_loads_no_torch():
     program = "import sys, tdm_core.generation.engine as e; e.Engine({}); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_first_clock_is_not_charged_the_warm_ups_cold_encoding(tiny_system, monkeypatch):
+    """A prompt's first run encodes it twice, cold in the warm-up and once more; later runs are charged the latter."""
+    engine, spent = Engine(load_presets([tiny_system / "presets"]), device="cpu", threads=1), []
+    request = SampleRequest(preset="tiny", role=Role.TEACHER, prompt="a cat", seed=0)
+    engine.load("tiny")
+    encode = engine._systems["tiny"].family.encode
+
+    def slow_at_first(*arguments, **options):
+        spent.append(0.3 if not spent else 0.0)
+        time.sleep(spent[-1])
+        return encode(*arguments, **options)
+
+    monkeypatch.setattr(engine._systems["tiny"].family, "encode", slow_at_first, raising=False)
+    first, second = (finish(engine.sample(request)) for _ in range(2))
+    assert spent[0] == 0.3
+    assert max(first.text_seconds, second.text_seconds) < 0.3
