@@ -66,4 +66,5 @@ def test_tests_import_what_they_require_and_nothing_else():
     imported = imported_distributions(ROOT / "tests")
     required = names("requirements-dev.txt")
     assert imported - names("requirements.txt") - required == set()
-    assert required - imported - {"ruff", "mypy", "pytest-xdist"} == set()
+    of_benchmarks = imported_distributions(ROOT / "benchmarks")
+    assert required - imported - of_benchmarks - {"ruff", "mypy", "pytest-xdist"} == set()

@@ -92,7 +92,9 @@ def test_a_pixart_is_made_on_a_borrowed_autoencoder(made, tmp_path):
 
 
 def test_a_cogvideox_is_made_of_clips(tmp_path):
-    config = ["train/teachers/mini-cogvideox.toml", *options(tmp_path / "run"), "--set", "teacher_steps=2"]
+    levels = [f"autoencoder_shape.{side}_channels=[8, 8, 16]" for side in ("encoder", "decoder")]
+    changes = [part for key in (*levels, "stills.steps=2", "teacher_steps=2") for part in ("--set", key)]
+    config = ["train/teachers/mini-cogvideox.toml", *options(tmp_path / "run"), *changes]
     assert mini.main(config) == 0
     assert publish.main([*config, "--score", "3", "--to", str(tmp_path / "mini-cogvideox")]) == 0
     card = (tmp_path / "mini-cogvideox" / "README.md").read_text()
