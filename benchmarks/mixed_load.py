@@ -42,12 +42,13 @@ class Visitors:
         crowds = [(self.browse, BROWSERS), (self.generate, PAINTERS), (self.vote, RATERS)]
         await asyncio.gather(*(self._go_on(act) for act, number in crowds for _ in range(number)))
 
-    async def browse(self, client: httpx.AsyncClient) -> None:
+    async def browse(self, client: httpx.AsyncClient) -> bool:
         """The page, its configuration and what it links to first."""
         for path in ("/", "/config", "/gradio_api/info", "/theme.css"):
             (await client.get(path)).raise_for_status()
+        return True
 
-    async def generate(self, client: httpx.AsyncClient) -> None:
+    async def generate(self, client: httpx.AsyncClient) -> bool:
         """A pair with the cut teacher between them, as programs ask for it."""
         number = next(self._seeds)
         asked = {"data": [PROMPTS[number % len(PROMPTS)], number, 4, 28, "mini-sd3"]}
@@ -56,27 +57,28 @@ class Visitors:
         told = (await client.get(f"/gradio_api/call/compare/{answer.json()['event_id']}")).text
         if "event: complete" not in told:
             raise RuntimeError(f"compare: {told[-200:]!r}")
+        return True
 
-    async def vote(self, client: httpx.AsyncClient) -> None:
+    async def vote(self, client: httpx.AsyncClient) -> bool:
         """One trial from its issue to its acknowledgement; who is finished comes back as somebody else."""
         trial = (await client.post("/gradio_api/study/next", json={})).raise_for_status().json()
         if trial["state"] != "trial":
             client.cookies.clear()
-            return
+            return False
         (await client.get(f"/gradio_api/study/media/{trial['media']}")).raise_for_status()
         await asyncio.sleep(trial["min_view_ms"] / 1000 + 0.1)
         ballot = {"trial": trial["trial"], "choice": "left"}
         answer = (await client.post("/gradio_api/study/vote", json=ballot)).raise_for_status().json()
         if not answer["accepted"]:
             raise RuntimeError(f"vote: {answer}")
+        return True
 
-    async def _go_on(self, act: Callable[[httpx.AsyncClient], Awaitable[None]]) -> None:
+    async def _go_on(self, act: Callable[[httpx.AsyncClient], Awaitable[bool]]) -> None:
         name = act.__name__
         async with httpx.AsyncClient(base_url=self._url, timeout=120) as client:
             while time.monotonic() < self._until:
                 try:
-                    await act(client)
-                    self.done[name] += 1
+                    self.done[name] += await act(client)
                 except (httpx.HTTPError, RuntimeError, KeyError, ValueError) as error:
                     self.errors.append(f"{name}: {error!r}")
                 await asyncio.sleep(PAUSE_SECONDS[name])

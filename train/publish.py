@@ -92,7 +92,8 @@ PRECISIONS = {"fp32": "fp32", "bf16": "fp32 but for matrix products in bfloat16"
 def _autoencoder(config: MiniConfig) -> str:
     if config.borrowed_autoencoder:
         return f"with the autoencoder of `{config.borrowed_autoencoder.as_posix()}`"
-    return f"the autoencoder's {config.autoencoder.minutes:.0f} minutes aside"
+    minutes = config.autoencoder.minutes + (config.stills.minutes if config.stills else 0)
+    return f"the autoencoder's {minutes:.0f} minutes aside"
 
 
 def load(config: MiniConfig) -> DiffusionPipeline:

@@ -40,10 +40,10 @@ class World:
     vocabulary: Collection[str]
     scenes: Callable[[int, int], tuple[Tensor, list[str]]]
     """Of the training distribution (seed, n): float [n, 3, ...] in [-1, 1], and captions."""
-    captions: Callable[[int, int], list[str]]
-    """Of the training distribution (seed, n), without pictures."""
     crowded: Callable[[int, int], Tensor]
     """The same for the autoencoder, crowded with objects: more to learn from per convolution."""
+    captions: Callable[[int, int], list[str]]
+    """Of the training distribution (seed, n), without pictures."""
     facts: Callable[[int, int], tuple[list[str], Tensor]]
     """Captions of the training distribution (seed, n) and what they say, bool [n, F]."""
     questions: Callable[[], tuple[SuitePrompt, ...]]

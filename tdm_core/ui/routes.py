@@ -127,7 +127,10 @@ def routes(
         if is_new and by_login:
             return answer_json(asdict(await run_in_threadpool(service.status)) | {"state": "login"})
         if limits:
-            limits.newcomer(request) if is_new else limits.trial(request, rater)
+            if is_new:
+                limits.newcomer(request)
+            else:
+                limits.trial(request, rater)
         answer = await run_in_threadpool(service.next_trial, rater)
         response = answer_json(({"state": "trial"} if isinstance(answer, Offer) else {}) | asdict(answer))
         if is_new:

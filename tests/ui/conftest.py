@@ -120,3 +120,17 @@ def _is_problem(message: Any) -> bool:
 
 def _is_local(url: str) -> bool:
     return url.startswith(("http://127.0.0.1:", "http://localhost:", "data:", "blob:", "about:"))
+
+
+class Seconds:
+    """A clock in seconds that stands until it is moved."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def seconds() -> Seconds:
+    return Seconds()

@@ -25,18 +25,6 @@ def service(store, clock):
     return service
 
 
-class Seconds:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def seconds():
-    return Seconds()
-
-
 @pytest.fixture
 def client(service, seconds):
     app = Starlette(routes=admin_routes(service, Door(TOKEN, proxies=1, clock=seconds)))

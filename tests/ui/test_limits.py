@@ -14,18 +14,6 @@ from tests.studies import a_service
 OUTSIDE = {"x-forwarded-for": "8.8.8.8"}
 
 
-class Seconds:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def seconds():
-    return Seconds()
-
-
 def taken(limiter, key="k"):
     """How many there are at this moment."""
     for number in range(10_000):
