@@ -22,13 +22,21 @@ from tdm_core.backbones import mini
 from tdm_core.errors import ConfigError, TDMError
 from tdm_core.toml_config import from_toml
 from tdm_core.training.autoencoder import AutoencoderConfig, inflate, polish, train
-from tdm_core.training.pretrain import LatentStream, PretrainConfig, Pretrainer, append_log
+from tdm_core.training.pretrain import (
+    JointStream,
+    LatentStream,
+    PretrainConfig,
+    Pretrainer,
+    StillsConfig,
+    Stream,
+    append_log,
+)
 from tdm_core.training.text import TextConfig, TextFeatures, train_text
 from train.worlds import OF_FAMILY, World
 
 HISTORY = "training.json"  # in a published folder: how long its weights were trained, and how they scored meanwhile
 STARTED_FROM = "started_from.json"  # in a run's folder: the history of the weights that it started from
-NOTHING_YET: dict[str, Any] = {"minutes": 0.0, "steps": 0, "pictures": 0, "scores": []}
+NOTHING_YET: dict[str, Any] = {"minutes": 0.0, "steps": 0, "pictures": 0, "stills": 0, "scores": []}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +57,7 @@ class MiniConfig:
     transformer: mini.TransformerShape = field(default_factory=mini.TransformerShape)
     text_training: TextConfig = field(default_factory=TextConfig)
     training: PretrainConfig = field(default_factory=PretrainConfig)
+    joint: StillsConfig | None = None  # of clips: train on single frames too
     teacher_steps: int = 28  # of the sampler, as scored and as the card says
     guidance_scale: float = 3.0
 
@@ -102,13 +111,27 @@ def make_teacher(config: MiniConfig, vae: Any) -> None:
             shutil.copy(config.start / HISTORY, config.out / STARTED_FROM)
     if config.text_training.steps:
         teach_text(config, family, network, tokenize)
-    stream = LatentStream(config.training, config.world.scenes, lambda pictures: family.encode(vae, pictures))
+    stream = training_stream(config, lambda pictures: family.encode(vae, pictures))
     trainer = Pretrainer(config.training, network, tokenize, stream, family.process(), family.PREDICTION_TYPE)
     for _ in trainer.run(config.out / "teacher", _report("teacher", config.out)):
         trained = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         network.load_state_dict(trainer.ema_state())
         _replace(config.out / "pipeline", family.assemble(network, vae, tokenizer).save_pretrained)
         network.load_state_dict(trained)
+
+
+def training_stream(config: MiniConfig, encode: Callable[[Tensor], Tensor]) -> Stream:
+    """What the teacher learns from.
+
+    Raises:
+        ConfigError: if single frames are asked for in a world of pictures.
+    """
+    world = config.world
+    if config.joint is None:
+        return LatentStream(config.training, world.scenes, encode)
+    if world.stills is None:
+        raise ConfigError(f"[joint]: {config.family} draws pictures\nonly a family of clips is trained on both")
+    return JointStream(config.training, config.joint, world.scenes, world.stills, encode)
 
 
 def _tokenizer(config: MiniConfig, family: mini.MiniFamily) -> Any:

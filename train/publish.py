@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import shutil
 import sys
@@ -149,8 +150,9 @@ def publish(config: MiniConfig, source: Path, folder: Path) -> None:
 def training_history(config: MiniConfig) -> dict[str, Any]:
     """Minutes, pictures and scores of the whole training, also of the run whose published weights it started from."""
     before = config.out / STARTED_FROM
-    history: dict[str, Any] = json.loads(before.read_text(encoding="utf-8")) if before.exists() else NOTHING_YET
+    history = NOTHING_YET | (json.loads(before.read_text(encoding="utf-8")) if before.exists() else {})
     last = _rows(config.out / "teacher.jsonl")[-1]
+    on_stills = last["step"] - math.ceil(last["step"] / (1 + config.joint.per_clip_step)) if config.joint else 0
     scores = [
         row | {"minutes": history["minutes"] + row["minutes"], "step": history["steps"] + row["step"]}
         for row in _rows(config.out / "scores.jsonl")
@@ -158,7 +160,8 @@ def training_history(config: MiniConfig) -> dict[str, Any]:
     return {
         "minutes": history["minutes"] + last["minutes"],
         "steps": history["steps"] + last["step"],
-        "pictures": history["pictures"] + last["step"] * config.training.batch_size,
+        "pictures": history["pictures"] + (last["step"] - on_stills) * config.training.batch_size,
+        "stills": history["stills"] + on_stills * (config.joint.batch_size if config.joint else 0),
         "scores": history["scores"] + scores,
     }
 
@@ -221,7 +224,7 @@ A `{pipeline}` at a tiny size, trained from nothing on rendered {config.world.wh
 
 ## How it was made
 
-{history["steps"]:,.0f} steps over {history["pictures"]:,.0f} {config.world.samples} in {history["minutes"]:.0f} minutes
+{history["steps"]:,.0f} steps over {_seen(config, history)} in {history["minutes"]:.0f} minutes
 on {platform.machine()}, {PRECISIONS[config.training.precision]}, beside other work, {_autoencoder(config)}.
 Configuration: `{source.as_posix()}`. The emoji are Noto Color Emoji (OFL-1.1, `assets/scenes/OFL.txt`).
 
@@ -235,6 +238,11 @@ Configuration: `{source.as_posix()}`. The emoji are Noto Color Emoji (OFL-1.1, `
 | --- | --- | --- | --- | --- |
 {table}
 """
+
+
+def _seen(config: MiniConfig, history: dict[str, Any]) -> str:
+    seen = f"{history['pictures']:,.0f} {config.world.samples}"
+    return f"{seen} and {history['stills']:,.0f} single frames" if history["stills"] else seen
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -40,6 +40,8 @@ class World:
     vocabulary: Collection[str]
     scenes: Callable[[int, int], tuple[Tensor, list[str]]]
     """Of the training distribution (seed, n): float [n, 3, ...] in [-1, 1], and captions."""
+    stills: Callable[[int, int], tuple[Tensor, list[str]]] | None = None
+    """Of clips: first frames alone, [n, 3, 1, H, W], with the captions of the whole."""
     crowded: Callable[[int, int], Tensor]
     """The same for the autoencoder, crowded with objects: more to learn from per convolution."""
     captions: Callable[[int, int], list[str]]
@@ -106,6 +108,13 @@ def _moving_scenes(seed: int, n: int) -> tuple[Tensor, list[str]]:
     return to_tensor(frames), [moving_grammar.caption(clip) for clip in clips]
 
 
+def _moving_stills(seed: int, n: int) -> tuple[Tensor, list[str]]:
+    rng = np.random.default_rng((8, seed))
+    clips = [sample_clip(rng, moving_suite.held_out()) for _ in range(n)]
+    frames = [moving_render.draw(moving_render.layout(clip, rng), num_frames=1) for clip in clips]
+    return to_tensor(frames), [moving_grammar.caption(clip) for clip in clips]
+
+
 def _moving_facts(seed: int, n: int) -> tuple[list[str], Tensor]:
     rng = np.random.default_rng((5, seed))
     clips = [sample_clip(rng, moving_suite.held_out()) for _ in range(n)]
@@ -158,6 +167,7 @@ MOVING = World(
     measure="Total of mini-VBench",
     vocabulary=moving_grammar.VOCABULARY,
     scenes=_moving_scenes,
+    stills=_moving_stills,
     captions=_moving_captions,
     crowded=_moving_crowded,
     facts=_moving_facts,

@@ -17,9 +17,9 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from tdm_core.training.muon import adamw, muon_and_adamw
 from tdm_core.training.precision import Precision, matrix_products
 
 Draw = Callable[[int, int], tuple[Tensor, list[str]]]
+Encode = Callable[[Tensor], Tensor]
 ENCODED_AT_ONCE = 16  # a clip takes as much memory as nine pictures
 
 
@@ -61,15 +62,33 @@ class PretrainConfig:
     threads: int = 2
 
 
-class LatentStream:
-    """Batches from a sliding window of encoded scenes; a pure function of the step, so resuming replays it."""
+@dataclass(frozen=True, kw_only=True)
+class StillsConfig:
+    """Steps on single frames between those on clips: what things look like is learnt many times as fast from them."""
 
-    def __init__(self, config: PretrainConfig, draw: Draw, encode: Callable[[Tensor], Tensor]) -> None:
+    per_clip_step: int = 3
+    batch_size: int = 256
+    fresh_share: float = 0.4
+    chunk: int = 2048
+    chunks_kept: int = 24
+
+
+class Stream(Protocol):
+    """What a teacher learns from."""
+
+    def batch(self, step: int) -> tuple[Tensor, list[str]]:
+        """Clean latents [B, ...] and their captions; a pure function of the step, so resuming replays it."""
+        ...
+
+
+class LatentStream:
+    """Batches from a sliding window of encoded scenes."""
+
+    def __init__(self, config: PretrainConfig, draw: Draw, encode: Encode) -> None:
         self.config, self._draw, self._encode = config, draw, encode
         self._chunks: dict[int, tuple[Tensor, list[str]]] = {}
 
     def batch(self, step: int) -> tuple[Tensor, list[str]]:
-        """Clean latents [B, ...] and their captions."""
         config = self.config
         newest = int(step * config.batch_size * config.fresh_share) // config.chunk
         window = range(max(0, newest - config.chunks_kept + 1), newest + 1)
@@ -84,6 +103,28 @@ class LatentStream:
         with torch.no_grad():
             latents = torch.cat([self._encode(part) for part in pictures.split(ENCODED_AT_ONCE)])
         return latents, captions
+
+
+class JointStream:
+    """A batch of clips, then ``per_clip_step`` batches of single frames, and so on."""
+
+    def __init__(
+        self, config: PretrainConfig, stills: StillsConfig, draw: Draw, draw_stills: Draw, encode: Encode
+    ) -> None:
+        self._turns = 1 + stills.per_clip_step
+        self._clips = LatentStream(config, draw, encode)
+        of_stills = replace(
+            config,
+            batch_size=stills.batch_size,
+            fresh_share=stills.fresh_share,
+            chunk=stills.chunk,
+            chunks_kept=stills.chunks_kept,
+        )
+        self._stills = LatentStream(of_stills, draw_stills, encode)
+
+    def batch(self, step: int) -> tuple[Tensor, list[str]]:
+        clips, turn = divmod(step, self._turns)
+        return self._stills.batch(step - clips - 1) if turn else self._clips.batch(clips)
 
 
 def times(process: NoiseProcess, share: Tensor) -> Tensor:
@@ -120,7 +161,7 @@ class Pretrainer:
         config: PretrainConfig,
         network: nn.Module,
         tokenize: Callable[[list[str]], Tensor],
-        stream: LatentStream,
+        stream: Stream,
         process: NoiseProcess,
         prediction_type: PredictionType,
     ) -> None:

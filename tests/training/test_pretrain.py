@@ -12,9 +12,11 @@ from tdm_core.diffusion.noise import flow_matching, variance_preserving
 from tdm_core.diffusion.prediction import PredictionType, predict
 from tdm_core.errors import TrainingError
 from tdm_core.training.pretrain import (
+    JointStream,
     LatentStream,
     PretrainConfig,
     Pretrainer,
+    StillsConfig,
     error_weight,
     learning_rate,
     times,
@@ -41,6 +43,11 @@ class TinyNetwork(nn.Module):
 def draw(seed: int, n: int) -> tuple[Tensor, list[str]]:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(n, 3, 2, 2, generator=generator), [str(seed)] * n
+
+
+def draw_still(seed: int, n: int) -> tuple[Tensor, list[str]]:
+    pictures, captions = draw(seed, n)
+    return pictures[:, :1], captions
 
 
 def tokenize(captions: list[str]) -> Tensor:
@@ -108,6 +115,21 @@ def test_stream_moves_on_to_fresh_scenes():
     seen = [set(stream.batch(step)[1]) for step in range(60)]
     assert "0" in seen[0] and "0" not in seen[-1]
     assert set(itertools.chain(*seen)) >= {"0", "3", "6"}
+
+
+def test_single_frames_come_between_clips_none_left_out():
+    stills = StillsConfig(per_clip_step=2, batch_size=6, fresh_share=0.5, chunk=16, chunks_kept=2)
+    walked, jumped = (JointStream(CONFIG, stills, draw, draw_still, lambda pictures: pictures) for _ in range(2))
+    seen = [walked.batch(step) for step in range(9)]
+    assert [tuple(latents.shape[:2]) for latents, _ in seen] == [(4, 3), (6, 1), (6, 1)] * 3
+    clips, frames = (
+        LatentStream(replace(CONFIG, batch_size=n), d, lambda p: p) for n, d in ((4, draw), (6, draw_still))
+    )
+    for i, step in enumerate((0, 3, 6)):
+        assert torch.equal(seen[step][0], clips.batch(i)[0])
+    for i, step in enumerate((1, 2, 4, 5, 7, 8)):
+        assert torch.equal(seen[step][0], frames.batch(i)[0])
+    assert torch.equal(jumped.batch(8)[0], seen[8][0])
 
 
 def test_training_lowers_the_loss(tmp_path):
