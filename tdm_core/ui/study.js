@@ -6,6 +6,7 @@
 
 const ROUTES = new URL("gradio_api/study/", document.baseURI);
 const POLL_MS = 1500;
+const PATIENCE_S = 60; // a wait up to this long ends by itself
 const STOPS = ["draft", "invite", "login", "paused", "withdrawn", "finished"]; // states that are just shown
 const LOST = ["unknown", "expired", "duplicate"]; // refusals after which only another trial helps
 const root = element.querySelector(".tdm-study");
@@ -24,8 +25,9 @@ async function ask(path, body) {
   const post = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
   const response = await fetch(new URL(path, ROUTES), { cache: "no-store", ...(body === undefined ? {} : post) });
   const answer = await response.json();
-  if (!response.ok) throw Object.assign(new Error(answer.error ?? `HTTP ${response.status}`), { code: answer.code });
-  return answer;
+  if (response.ok) return answer;
+  const wait = Number(response.headers.get("Retry-After")) || Infinity; // seconds
+  throw Object.assign(new Error(answer.error ?? `HTTP ${response.status}`), { code: answer.code, wait });
 }
 
 function enter(state) {
@@ -45,6 +47,7 @@ async function attempt(step) {
   } catch (error) {
     if (error.code === "closed" || error.code === "paused") return refresh();
     if (error.code === "early") return tooEarly(error.message);
+    if (error.code === "slow_down" && error.wait <= PATIENCE_S) return pause(error.wait, step);
     if (LOST.includes(error.code)) return next("That pair was not counted, here is another.");
     find("[data-for=failed] .tdm-problem").textContent = error.message;
     again = () => attempt(step);
@@ -55,6 +58,17 @@ async function attempt(step) {
 function tooEarly(message) {
   find(".tdm-hint").textContent = message;
   setTimeout(unlock, 500);
+}
+
+/** Try again by itself after some seconds, which are counted down. */
+function pause(seconds, step) {
+  find("[data-for=waiting] .tdm-problem").textContent = `The next pair comes in ${seconds} s.`;
+  enter("waiting");
+  setTimeout(() => {
+    if (!root.isConnected || root.dataset.state !== "waiting") return;
+    if (seconds > 1) pause(seconds - 1, step);
+    else attempt(step);
+  }, 1000);
 }
 
 const refresh = () => attempt(async () => follow(await ask("status")));

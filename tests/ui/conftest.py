@@ -115,7 +115,8 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
 
 
 def _is_problem(message: Any) -> bool:
-    return message.type == "error" and "409 (Conflict)" not in message.text  # our routes refuse so, on purpose
+    refused = ("409 (Conflict)", "429 (Too Many Requests)")  # so our routes refuse, on purpose
+    return message.type == "error" and not any(status in message.text for status in refused)
 
 
 def _is_local(url: str) -> bool:

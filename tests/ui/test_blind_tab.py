@@ -63,6 +63,25 @@ def test_a_visitor_votes_through_the_study_and_reads_the_result(fresh, open_page
     page.locator(".tdm-study[data-state=closed]").wait_for()
 
 
+def test_a_rater_told_to_wait_need_not_press_anything(fresh, open_page):
+    page = open_page(fresh.url)
+    refused = []
+
+    def busy_once(route):
+        if refused:
+            return route.continue_()
+        refused.append(route.request.url)
+        told = {"error": "You have been given many pairs in a short time: go on in 2 s.", "code": "slow_down"}
+        return route.fulfill(status=429, json=told, headers={"Retry-After": "2"})
+
+    page.route("**/study/next", busy_once)
+    page.get_by_role("tab", name="Blind study").click()
+    page.get_by_role("button", name="Start").click()
+    page.locator(".tdm-study[data-state=waiting]", has_text="The next pair comes in 1 s.").wait_for()
+    number(page, "Pair 1 of 3")
+    assert len(refused) == 1
+
+
 def test_a_study_of_somebody_else_from_invitation_to_withdrawal(fresh, open_page):
     codes = fresh.control(
         pairs=12,
