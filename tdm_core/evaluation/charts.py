@@ -101,9 +101,14 @@ def _apart(ticks: Sequence[float], to_x: Callable[[float], float]) -> list[float
     """The ticks whose labels do not touch, the last one always."""
     kept: list[float] = []
     for tick in reversed(ticks):
-        if not kept or to_x(kept[-1]) - to_x(tick) >= 30:
+        if not kept or to_x(kept[-1]) - to_x(tick) >= (_width(kept[-1]) + _width(tick)) / 2 + FONT / 2:
             kept.append(tick)
     return kept
+
+
+def _width(tick: float) -> float:
+    """Of a tick's label: figures are a little wider than half their height."""
+    return 0.6 * FONT * len(f"{tick:.3g}")
 
 
 def _told(mark: Mark) -> str:

@@ -3,6 +3,7 @@
 import json
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
 
@@ -95,6 +96,15 @@ def test_marks_lie_where_their_values_are():
     assert (y1, y2) == (pytest.approx((12 + 210) / 2), pytest.approx(12))  # half of 0 .. 1, and its top
     widths = [float(width) for width in re.findall(r'<rect [^>]*width="([\d.]+)"', bars({"all": marks}))]
     assert widths[1] == pytest.approx(2 * widths[0], abs=0.2)
+
+
+def test_the_labels_of_long_figures_do_not_touch():
+    marks = [Mark(label="", kind="student", value=0.5, low=0.4, high=0.6, x=x) for x in (0.0121, 0.0143, 0.0169, 0.2)]
+    svg = scatter(marks, x_label="seconds", y_label="score")
+    labels = re.findall(r'<text x="([\d.]+)"[^>]*text-anchor="middle">(0\.[\d]+)</text>', svg)
+    places = sorted((float(x), 6.6 * len(text)) for x, text in labels)
+    assert len(places) >= 2
+    assert all(right - left > (a + b) / 2 for (left, a), (right, b) in pairwise(places))
 
 
 def test_a_published_report_is_what_the_page_reads(run, tmp_path):
