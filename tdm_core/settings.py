@@ -17,6 +17,7 @@ from tdm_core.errors import ConfigError
 
 PREFIX = "TDM_"
 Live = Literal["auto", "on", "off"]
+Compile = Literal["on", "off"]
 Logs = Literal["text", "json"]
 Offload = Literal["none", "model", "sequential"]
 ON_A_SPACE = Path.home() / "tdm-data"
@@ -59,6 +60,12 @@ def _proxies(text: str) -> int:
 def _offload(text: str) -> str:
     if text not in get_args(Offload):
         raise ValueError(f"{text!r} is not none, model or sequential")
+    return text
+
+
+def _compile(text: str) -> str:
+    if text not in get_args(Compile):
+        raise ValueError(f"{text!r} is not on or off")
     return text
 
 
@@ -131,6 +138,9 @@ class Settings:
 
     offload: Offload | None = field(default=None, metadata={"parse": _offload})
     """Keep components (model) or single layers (sequential) in main memory until used; unset: as each preset says."""
+
+    compile: Compile = field(default="off", metadata={"parse": _compile})
+    """Whether denoisers are compiled for the device: the first run of each shape takes a while, later ones less."""
 
     replicas: int | None = field(default=None, metadata={"parse": _replicas})
     """Engines under Ray Serve, each on a device of its own; unset: one engine in this process."""

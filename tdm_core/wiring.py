@@ -9,7 +9,7 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tdm_core.errors import ConfigError
 from tdm_core.generation.bank import STUDY_PROMPTS, Bank, BankProgress, build_bank, read_prompts
@@ -56,9 +56,17 @@ class Wiring:
 
     @cached_property
     def engine(self) -> Engine:
-        return Engine(
-            self.presets, device=self.settings.device, threads=self.settings.threads, offload=self.settings.offload
-        )
+        return Engine(self.presets, **self._engine_options)
+
+    @property
+    def _engine_options(self) -> dict[str, Any]:
+        told = self.settings
+        return {
+            "device": told.device,
+            "threads": told.threads,
+            "offload": told.offload,
+            "compiled": told.compile == "on",
+        }
 
     @cached_property
     def served(self) -> Served:
@@ -67,13 +75,7 @@ class Wiring:
             return Batcher(self.engine)
         from tdm_core.serving.ray import RayEngine
 
-        return RayEngine(
-            self.presets,
-            replicas=self.settings.replicas,
-            device=self.settings.device,
-            threads=self.settings.threads,
-            offload=self.settings.offload,
-        )
+        return RayEngine(self.presets, replicas=self.settings.replicas, **self._engine_options)
 
     @cached_property
     def store(self) -> SqlStore:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tdm_core.backbones.base import Family, Offload, start_offload, unread
+from tdm_core.backbones.base import Family, Offload, compile_blocks, start_offload, unread
 from tdm_core.backbones.lora import add_lora, fold_lora, scale_lora, switch_role
 from tdm_core.backbones.lora_file import LoraLayer, TensorList, read_lora
 from tdm_core.backbones.schedulers import make_scheduler
@@ -61,12 +61,20 @@ class System:
     """Both sides share all weights but those that the student's LoRA changes, and the text.  One run at a time."""
 
     def __init__(
-        self, family: Family, pipeline: Any, settings: SideSettings, *, device: str, offload: Offload = "none"
+        self,
+        family: Family,
+        pipeline: Any,
+        settings: SideSettings,
+        *,
+        device: str,
+        offload: Offload = "none",
+        compiled: bool = False,
     ) -> None:
         self.family = family
         self.device = torch.device(device)
         """Where the denoiser runs, whether or not it waits elsewhere."""
         self._offload = offload
+        self.compiled = compiled
         self._saved_scheduler = pipeline.scheduler
         self._teacher = _Side(pipeline, settings, self._scheduler(settings))
         self._student: _Side | None = None
@@ -75,6 +83,8 @@ class System:
         self._active: tuple[_Side, float | None] | None = None
         self._encoded: OrderedDict[tuple[str, int | None, bool], tuple[dict[str, Tensor], float]] = OrderedDict()
         start_offload(pipeline, self.device, offload)
+        if compiled:
+            compile_blocks(getattr(pipeline, family.DENOISER))
 
     @property
     def has_student(self) -> bool:
@@ -100,7 +110,7 @@ class System:
         if offloaded:
             teacher.remove_all_hooks()  # they know the layers that were there; and two copies would not fit
         if lora.merge and not offloaded:
-            folded = fold_lora(model, layers, strength=lora.strength)
+            folded = self._fold(model, layers, strength=lora.strength)
             pipeline = type(teacher)(**{**teacher.components, denoiser: folded})
             pipeline.set_progress_bar_config(disable=True)
         else:
@@ -138,8 +148,14 @@ class System:
             scale_lora(getattr(pipeline, denoiser), layers, strength=lora.strength * strength)
         else:
             base = getattr(self._teacher.pipeline, denoiser)
-            setattr(pipeline, denoiser, fold_lora(base, layers, strength=lora.strength * strength))
+            setattr(pipeline, denoiser, self._fold(base, layers, strength=lora.strength * strength))
         self._strength = strength
+
+    def _fold(self, base: Any, layers: Mapping[str, LoraLayer], *, strength: float) -> Any:
+        folded = fold_lora(base, layers, strength=strength)
+        if self.compiled:
+            compile_blocks(folded)
+        return folded
 
     def _scheduler(self, settings: SideSettings, **changes: Any) -> Any:
         return make_scheduler(self._saved_scheduler, settings.scheduler, {**settings.scheduler_config, **changes})

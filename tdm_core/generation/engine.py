@@ -42,6 +42,7 @@ PREVIEWS = 5
 """A teacher's run is cut into so many equal parts; what its latents decode to is shown between them."""
 
 Emit = Callable[[Progress], None]
+_Kind = tuple[str, bool, bool, int, float]
 
 
 class Engine:
@@ -54,21 +55,24 @@ class Engine:
         device: str = "auto",
         threads: int | None = None,
         offload: Literal["none", "model", "sequential"] | None = None,
+        compiled: bool = False,
     ) -> None:
         """
         Args:
             device: auto (the best there is), cpu, mps, cuda or cuda:N.
             threads: CPU threads of one network evaluation; all cores if ``None``.
             offload: goes before the presets' own.
+            compiled: make the denoisers' code for this device, which takes a while at the first run of a shape.
         """
         self.presets = presets
         self._device_name = device
         self._threads = threads
         self._offload = offload
+        self._compiled = compiled
         self._device = Device()
         self._loading = threading.Lock()
         self._systems: dict[str, System] = {}
-        self._warm: set[tuple[str, bool, bool, int]] = set()
+        self._warm: set[_Kind] = set()
 
     @property
     def loaded(self) -> frozenset[str]:
@@ -159,7 +163,7 @@ class Engine:
             system = self._systems.get(name) or self._load(preset)
             if role is Role.STUDENT and not system.has_student:
                 # In turn: a teacher may be running on the very layers that the LoRA is put on.
-                self._device.run(lambda _: _add_student(system, preset), urgent=True)
+                self._device.run(lambda _: self._add_student(system, preset), urgent=True)
         return _Run(
             system=system, preset=preset, plan=plan, requests=requests, show_previews=show_previews, moments=moments
         )
@@ -190,9 +194,15 @@ class Engine:
                 vae_slicing=preset.vae_slicing,
                 vae_tiling=preset.vae_tiling,
             )
-            system = System(chosen, pipeline, _side(preset.teacher), device=device, offload=offload)
+            side = _side(preset.teacher)
+            system = System(chosen, pipeline, side, device=device, offload=offload, compiled=self._compiled)
         self._systems[preset.name] = system
         return system
+
+    def _add_student(self, system: System, preset: Preset) -> None:
+        _add_student(system, preset)
+        if system.compiled:  # the teacher's code was made without the adapter's layers
+            self._warm = {kind for kind in self._warm if kind[0] != preset.name}
 
     def _make_room(self, preset: Preset, device: str) -> None:
         """Let go of the other systems if the device has no room for this one beside them."""
@@ -228,9 +238,10 @@ class _Run:
         return self.plan.role is Role.STUDENT
 
     @property
-    def kind(self) -> tuple[str, bool, bool, int]:
-        """What decides the shapes of the work, and so what has to be warm."""
-        return self.plan.preset, self.student, self.plan.guided, len(self.requests)
+    def kind(self) -> _Kind:
+        """What decides the shapes of the work, or its compiled code, and so what has to be warm."""
+        strength = self.plan.strength if self.system.compiled else 1.0
+        return self.plan.preset, self.student, self.plan.guided, len(self.requests), strength
 
     def make(self, emit: Emit) -> list[Sample]:
         """Text to pixels, timed and counted."""

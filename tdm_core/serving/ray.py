@@ -65,6 +65,7 @@ class RayEngine:
         device: str = "auto",
         threads: int | None = None,
         offload: Literal["none", "model", "sequential"] | None = None,
+        compiled: bool = False,
     ) -> None:
         """
         Raises:
@@ -77,7 +78,7 @@ class RayEngine:
                 f"TDM_REPLICAS: needs Ray Serve ({error}).\nInstall it with: pip install 'ray[serve]'"
             ) from None
         self._presets, self._replicas, self._threads = presets, replicas, threads
-        self._options = {"device": device, "threads": threads, "offload": offload}
+        self._options = {"device": device, "threads": threads, "offload": offload, "compiled": compiled}
         self._deploying = threading.Lock()
         self._handle: Any = None
 

@@ -1,5 +1,6 @@
 """Both sides of a system: one text encoding, one base in memory, a quick switch, and what a prompt loses."""
 
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -7,13 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from tdm_core.backbones import sd3
 from tdm_core.backbones.base import unread
 from tdm_core.backbones.system import LoraSettings, SideSettings, System
 from tdm_core.errors import LoadError
+from tdm_core.generation.engine import Engine
 from tdm_core.generation.sample import Role, SampleRequest, finish
 from tests import tiny_systems as tiny
+from tests.needs import need
 from tests.tiny import tiny_pipeline
 
 
@@ -84,6 +88,28 @@ def test_every_output_is_its_serial_twins_whoever_asks_meanwhile(tiny_engine):
     with ThreadPoolExecutor(8) as pool:
         outcomes = list(pool.map(work, [asked[start::8] for start in range(8)]))
     assert all(all(each) for each in outcomes)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method:DeprecationWarning")  # of inductor's own import
+def test_compiled_denoisers_draw_the_same_and_changing_roles_compiles_nothing(tiny_engine):
+    need(shutil.which("g++") or shutil.which("clang++"), "no C++ compiler is installed, so nothing is compiled")
+    compiled = Engine(tiny_engine.presets, device="cpu", threads=1, compiled=True)
+
+    def draw(engine, role):
+        return finish(
+            engine.sample(SampleRequest(preset="unmerged", role=role, prompt="a cat", seed=3), previews=False)
+        )
+
+    torch._dynamo.reset()
+    counters.clear()
+    for role in (Role.TEACHER, Role.STUDENT, Role.TEACHER):  # its code is made anew once the LoRA's layers are there
+        ours, plain = draw(compiled, role).media, draw(tiny_engine, role).media
+        assert np.abs(ours.astype(int) - plain.astype(int)).max() <= 1
+    made = counters["stats"]["unique_graphs"]
+    assert made > 0
+    for role in (Role.TEACHER, Role.STUDENT):
+        draw(compiled, role)
+    assert counters["stats"]["unique_graphs"] == made
 
 
 @pytest.mark.parametrize(
