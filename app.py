@@ -300,15 +300,19 @@ def trajectory(wiring: Wiring, visitors: Visitors) -> Trajectory:
 
 
 def launch(page: Any, settings: Settings, service: StudyService, quiz: Quiz | None) -> None:
+    from tdm_core.storage.accounts import made_at
     from tdm_core.ui.admin import Door, admin_routes
     from tdm_core.ui.limits import Limits
+    from tdm_core.ui.login import Accounts
     from tdm_core.ui.page import launch_options
     from tdm_core.ui.quiz_routes import quiz_routes
     from tdm_core.ui.routes import routes
 
     limits = Limits.usual(proxies=settings.proxies)
     embedded = "SPACE_ID" in os.environ
-    ours = routes(service, machine_secret(settings.data_dir), limits=limits, embedded=embedded)
+    accounts = Accounts(made_at, least_days=days) if (days := service.rules.account_days) else None
+    secret = machine_secret(settings.data_dir)
+    ours = routes(service, secret, accounts=accounts, limits=limits, embedded=embedded)
     ours += quiz_routes(quiz) if quiz else []
     if settings.admin_token:
         ours += admin_routes(service, Door(settings.admin_token, proxies=settings.proxies), limits)

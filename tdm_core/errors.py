@@ -84,6 +84,14 @@ class TooManyRequestsError(StudyError):
         self.seconds = seconds
 
 
+class YoungAccountError(StudyError):
+    """The rater's account has not existed for long enough."""
+
+
+class SilentHubError(StudyError):
+    """The Hub did not answer a question about a rater's account."""
+
+
 class InvitationError(StudyError):
     """The code lets nobody in, or let somebody else in."""
 

@@ -81,6 +81,7 @@ class StudyRules:
     min_view_ms: int = 1500  # from the last byte sent to the earliest vote
     trial_life_ms: int = 15 * 60 * 1000  # from issue to the latest vote
     identity: Literal["open", "invite", "hf"] = "open"  # hf: a Hugging Face login, on a Space
+    account_days: int = 0  # with hf: how old an account must be; 30 keeps out those made for the occasion
     consent: str = ""  # what a rater agrees to before the first trial; empty: nothing is asked
     results: Literal["after_close", "never"] = "after_close"  # when the page shows them
     visitors_may_close: bool = False  # otherwise the operator alone ends the study
@@ -105,6 +106,8 @@ class StudyRules:
             raise ValueError("trial_life_ms: longer than min_view_ms, and neither below 0")
         if len(set(self.criteria) | {"overall"}) != len(self.criteria) + 1:
             raise ValueError("criteria: each once, and not 'overall', which is always asked")
+        if self.account_days < 0 or (self.account_days and self.identity != "hf"):
+            raise ValueError('account_days: 0 or more, and only with identity = "hf"')
         if self.target_raters < 1:
             raise ValueError(f"target_raters: 1 or more, got {self.target_raters}")
 
@@ -118,7 +121,10 @@ class StudyRules:
 
     def to_json(self) -> str:
         """One line, equal for equal rules."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        values = asdict(self)
+        if not self.account_days:
+            del values["account_days"]  # it came later, and the hashes of studies before it stand
+        return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     @classmethod
     @lru_cache(maxsize=64)  # every request reads its study, whose rules never change

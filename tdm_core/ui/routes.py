@@ -27,6 +27,7 @@ from tdm_core.errors import (
     ExpiredTrialError,
     InvitationError,
     RequestError,
+    SilentHubError,
     StorageError,
     StudyClosedError,
     StudyOpenError,
@@ -34,6 +35,7 @@ from tdm_core.errors import (
     TDMError,
     TooManyRequestsError,
     UnknownTrialError,
+    YoungAccountError,
 )
 from tdm_core.study.service import StudyService
 from tdm_core.study.trials import Choice, Offer, is_id, new_id
@@ -53,6 +55,8 @@ ANSWERS: dict[type[TDMError], tuple[int, str]] = {
     DuplicateVoteError: (409, "duplicate"),
     EarlyVoteError: (409, "early"),
     InvitationError: (409, "invitation"),
+    YoungAccountError: (409, "young"),
+    SilentHubError: (503, "hub"),
     StudyClosedError: (409, "closed"),
     StudyPausedError: (409, "paused"),
     StudyOpenError: (409, "open"),
@@ -90,6 +94,7 @@ def routes(
     secret: bytes,
     *,
     subject: Callable[[Request], str | None] = login.subject,
+    accounts: login.Accounts | None = None,
     limits: Limits | None = None,
     embedded: bool = False,
 ) -> list[Route]:
@@ -97,10 +102,13 @@ def routes(
 
     ``embedded`` says that the page stands in another site's frame, as on a Space, over HTTPS.
 
-    Where the study asks for a login, a rater is whoever ``subject`` says, and there is no cookie of ours.
+    Where the study asks for a login, a rater is whoever ``subject`` says, and there is no cookie of ours; ``accounts``
+    knows which are old enough.
     """
     signer = Signer(secret, salt="tdm-rater")
     by_login = service.rules.identity == "hf"
+    if service.rules.account_days and accounts is None:
+        raise ValueError("the rules ask for an account's age, and nobody tells it")
 
     def rater_of(request: Request) -> str | None:
         if not by_login:
@@ -126,6 +134,8 @@ def routes(
         rater, is_new = (known, False) if (known := rater_of(request)) else (new_id(), True)
         if is_new and by_login:
             return answer_json(asdict(await run_in_threadpool(service.status)) | {"state": "login"})
+        if accounts:
+            await run_in_threadpool(accounts.check, request)
         if limits:
             if is_new:
                 limits.newcomer(request)

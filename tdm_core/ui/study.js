@@ -49,9 +49,10 @@ async function attempt(step) {
     if (error.code === "early") return tooEarly(error.message);
     if (error.code === "slow_down" && error.wait <= PATIENCE_S) return pause(error.wait, step);
     if (LOST.includes(error.code)) return next("That pair was not counted, here is another.");
-    find("[data-for=failed] .tdm-problem").textContent = error.message;
+    const panel = error.code === "young" ? "young" : "failed";
+    find(`[data-for=${panel}] .tdm-problem`).textContent = error.message;
     again = () => attempt(step);
-    enter("failed");
+    enter(panel);
   }
 }
 

@@ -6,16 +6,21 @@ import json
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
+import huggingface_hub.constants
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from tdm_core.errors import ConfigError
-from tdm_core.ui.login import SET_BY_A_SPACE, check_login, subject
+from tdm_core.errors import ConfigError, SilentHubError
+from tdm_core.storage.accounts import made_at
+from tdm_core.ui.login import SET_BY_A_SPACE, Accounts, check_login, subject
 from tdm_core.ui.routes import COOKIE, PREFIX, routes
+from tests.local_server import running
 from tests.studies import a_service
 
 ROOT = Path(__file__).parents[2]
@@ -37,9 +42,11 @@ class Session:
         await self.app({**scope, "session": self.session}, receive, send)
 
 
-def a_browser(service, person=None, **more):
-    session = {"oauth_info": {"userinfo": {"sub": person}, "expires_at": time.time() + 60} | more} if person else {}
-    app = Session(Starlette(routes=routes(service, b"s" * 32)), session)
+def a_browser(service, person=None, *, made_at=made_at, named=None, **more):
+    known = {"sub": person} | ({"preferred_username": named} if named else {})
+    session = {"oauth_info": {"userinfo": known, "expires_at": time.time() + 60} | more} if person else {}
+    accounts = Accounts(made_at, least_days=service.rules.account_days)
+    app = Session(Starlette(routes=routes(service, b"s" * 32, accounts=accounts)), session)
     return TestClient(app, base_url="https://space.test")
 
 
@@ -87,6 +94,61 @@ def test_an_expired_login_is_none(service):
 @pytest.mark.parametrize("known", [None, {}, {"userinfo": None}, {"userinfo": {"sub": ""}}, {"userinfo": {"sub": 7}}])
 def test_half_a_session_is_no_login(known):
     assert subject(SimpleNamespace(scope={"session": {"oauth_info": known}})) is None
+
+
+def test_an_account_made_for_the_occasion_does_not_vote(store, clock):
+    service = a_service(store=store, clock=clock, identity="hf", account_days=30)
+    days, asked = {"anna": 31.0, "ben": 29.9}, []
+
+    def made_at(name):
+        asked.append(name)
+        return datetime.now(UTC) - timedelta(days=days[name])
+
+    anna, ben = (a_browser(service, name, made_at=made_at, named=name) for name in days)
+    assert post(anna, "next").json()["state"] == post(anna, "next").json()["state"] == "trial"
+    assert asked == ["anna"]  # an old account does not grow young
+    refused = post(ben, "next")
+    assert (refused.status_code, refused.json()["code"]) == (409, "young")
+    assert "30 days old; yours is 29" in refused.json()["error"]
+    days["ben"] = 30.1
+    assert post(ben, "next").json()["state"] == "trial"
+    assert post(a_browser(service, "anna", made_at=made_at), "next").json()["code"] == "hub"  # no name, no age
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "outcome"),
+    [
+        (200, {"user": "anna", "createdAt": "2023-05-06T07:08:09.000Z"}, datetime(2023, 5, 6, 7, 8, 9, tzinfo=UTC)),
+        (200, {"user": "anna"}, SilentHubError),
+        (404, {"error": "no such user"}, SilentHubError),
+        (500, {}, SilentHubError),
+    ],
+)
+def test_an_account_s_age_is_what_the_hub_says(monkeypatch, status, told, outcome):
+    asked = []
+
+    class Overview(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append((self.path, self.headers.get("Authorization")))
+            body = json.dumps(told).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    with running(ThreadingHTTPServer(("127.0.0.1", 0), Overview)) as hub:
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{hub.server_port}")
+        if outcome is SilentHubError:
+            with pytest.raises(SilentHubError, match="did not say"):
+                made_at("anna")
+        else:
+            assert made_at("anna") == outcome
+    assert asked == [("/api/users/anna/overview", None)]
+    with pytest.raises(SilentHubError, match="did not say"):
+        made_at("anna")  # nobody answers any more
 
 
 def test_the_account_is_not_stored_and_differs_between_studies(service, store, clock):
