@@ -159,11 +159,13 @@ class Engine:
         plan, *others = [make_plan(preset, request) for request in requests]
         if any(other != plan for other in others) or any(request.preset != name for request in requests):
             raise ValueError("a batch shares preset, role, steps, guidance and grid")
-        with self._loading:
-            system = self._systems.get(name) or self._load(preset)
-            if role is Role.STUDENT and not system.has_student:
-                # In turn: a teacher may be running on the very layers that the LoRA is put on.
-                self._device.run(lambda _: self._add_student(system, preset), urgent=True)
+        system = self._systems.get(name)
+        if system is None or (role is Role.STUDENT and not system.has_student):
+            with self._loading:  # whoever finds all loaded does not wait for another system's weights
+                system = self._systems.get(name) or self._load(preset)
+                if role is Role.STUDENT and not system.has_student:
+                    # In turn: a teacher may be running on the very layers that the LoRA is put on.
+                    self._device.run(partial(self._add_student, system, preset), urgent=True)
         return _Run(
             system=system, preset=preset, plan=plan, requests=requests, show_previews=show_previews, moments=moments
         )
@@ -199,7 +201,7 @@ class Engine:
         self._systems[preset.name] = system
         return system
 
-    def _add_student(self, system: System, preset: Preset) -> None:
+    def _add_student(self, system: System, preset: Preset, _: Emit) -> None:
         _add_student(system, preset)
         if system.compiled:  # the teacher's code was made without the adapter's layers
             self._warm = {kind for kind in self._warm if kind[0] != preset.name}

@@ -1,13 +1,16 @@
 """The engine against the bare pipeline of diffusers, its counts, its clocks and its turns."""
 
 import hashlib
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline
 
+from tdm_core.backbones import base
 from tdm_core.errors import LoadError, PresetError
 from tdm_core.generation.engine import Engine
 from tdm_core.generation.plan import make_plan
@@ -216,3 +219,27 @@ def test_the_first_clock_is_not_charged_the_warm_ups_cold_encoding(tiny_system, 
     first, second = (finish(engine.sample(request)) for _ in range(2))
     assert spent[0] == 0.3
     assert max(first.text_seconds, second.text_seconds) < 0.3
+
+
+def test_a_loaded_system_runs_while_another_one_loads(tiny_system, monkeypatch):
+    engine = Engine(load_presets([tiny_system / "presets"]), device="cpu", threads=1)
+    finish(engine.sample(ask(Role.STUDENT, steps=1)))
+    load, begun, go_on = base.load_pipeline, threading.Event(), threading.Event()
+
+    def slow_load(*args, **options):
+        begun.set()
+        assert go_on.wait(60)
+        return load(*args, **options)
+
+    monkeypatch.setattr(base, "load_pipeline", slow_load)
+    with ThreadPoolExecutor(2) as pool:
+        other = pool.submit(lambda: finish(engine.sample(ask(preset="unmerged", steps=1))))
+        try:
+            assert begun.wait(60)
+            for role in (Role.STUDENT, Role.TEACHER):
+                request = ask(role, steps=1)
+                assert pool.submit(lambda asked=request: finish(engine.sample(asked))).result(60).steps == 1
+            assert not other.done()
+        finally:
+            go_on.set()
+        assert other.result(60).steps == 1
