@@ -24,37 +24,51 @@ from tdm_core.ui.systems import systems_tab
 _HEADER = '<header class="tdm-header"><h1>{title}</h1><p>{tagline}</p></header>'
 
 
+_REMEMBER_TAB = """() => {
+  if (!window.tdmOpened) return;  // Gradio selects the first tab before it asks which one a link wants
+  const url = new URL(location.href);
+  if ("NAME" === "compare") url.searchParams.delete("tab");
+  else url.searchParams.set("tab", "NAME");
+  history.replaceState(history.state, "", url);
+}"""
+
+
 def build(inputs: PageInputs) -> gr.Blocks:
     """All tabs; launch it with `launch_options` and the routes of ``routes.py``."""
+    named: dict[str, gr.Tab] = {}
+
+    def tab(name: str, label: str) -> gr.Tab:
+        return named.setdefault(name, gr.Tab(label, id=name))
+
     with gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         tagline = texts.TAGLINE.format(student=inputs.preset.student.steps, teacher=inputs.preset.teacher.steps)
         handlers, desk = Handlers(inputs), gr.State(Desk())
         gr.HTML(_HEADER.format(title=texts.TITLE, tagline=tagline), js_on_load=None)
         with gr.Tabs(elem_id="tdm-tabs") as tabs:
-            with gr.Tab(texts.TAB_COMPARE, id="compare"):
+            with tab("compare", texts.TAB_COMPARE):
                 compare = compare_tab(inputs, handlers, desk)
-            with gr.Tab(texts.TAB_STUDY, id="study"):
+            with tab("study", texts.TAB_STUDY):
                 if inputs.asks_login:
                     gr.LoginButton(visible=False)  # brings the routes; the link stands in the tab's own page
                 study = blind_study(elem_id="tdm-study")
-            with gr.Tab(texts.TAB_RESULTS, id="results") as results:
+            with tab("results", texts.TAB_RESULTS) as results:
                 refresh = results_tab(inputs.results, opened=results)
-            with gr.Tab(texts.TAB_RACE, id="race"):
+            with tab("race", texts.TAB_RACE):
                 race_tab(inputs, handlers, desk)
             if inputs.trajectory:
-                with gr.Tab(texts.TAB_STEPS, id="steps"):
+                with tab("steps", texts.TAB_STEPS):
                     steps_tab(inputs.trajectory, handlers, desk)
             if inputs.learn:
-                with gr.Tab(texts.TAB_DISTIL, id="distil"):
+                with tab("distil", texts.TAB_DISTIL):
                     lesson = distil_tab(inputs.learn)
-            with gr.Tab(texts.TAB_BENCHMARKS, id="benchmarks") as benchmarks:
+            with tab("benchmarks", texts.TAB_BENCHMARKS) as benchmarks:
                 benchmarks_tab(inputs.reports, inputs.bars, opened=benchmarks)
-            with gr.Tab(texts.TAB_SYSTEMS, id="systems") as systems:
+            with tab("systems", texts.TAB_SYSTEMS) as systems:
                 cards = systems_tab(inputs, opened=systems)
             if inputs.has_quiz:
-                with gr.Tab(texts.TAB_QUIZ, id="quiz"):
+                with tab("quiz", texts.TAB_QUIZ):
                     quiz_tab(inputs.preset, elem_id="tdm-quiz")
-            with gr.Tab(texts.TAB_ABOUT, id="about"):
+            with tab("about", texts.TAB_ABOUT):
                 about_tab(inputs.preset)
         private = {"api_visibility": "private", "show_progress": "hidden"}
         study.ended(lambda: gr.Tabs(selected="results"), None, tabs, queue=False, **private).then(**refresh)
@@ -64,6 +78,15 @@ def build(inputs: PageInputs) -> gr.Blocks:
         if inputs.learn:
             compare.take_system(lesson.compare, lesson).then(**to_compare)
         compare.open_page(page)
+
+        def open_tab(request: gr.Request) -> Any:
+            asked = request.query_params.get("tab")
+            return gr.Tabs(selected=asked) if asked in named else gr.skip()
+
+        opened = page.load(open_tab, None, tabs, queue=False, **private)
+        opened.then(None, js="() => { window.tdmOpened = true; }", **private)
+        for name, each in named.items():
+            each.select(None, js=_REMEMBER_TAB.replace("NAME", name), **private)
     return page
 
 

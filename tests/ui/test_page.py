@@ -310,3 +310,23 @@ def test_no_tab_is_wider_than_its_window(studio, open_page, width, height, schem
             "(name) => [...document.querySelectorAll('[role=tab]')].find((t) => t.innerText === name)?.click()", tab
         )
         assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
+
+
+def test_a_link_opens_its_tab_on_what_it_asks_for(studio, open_page):
+    page = open_page(f"{studio.url}/?tab=race&prompt=two+owls&seed=5", width=390)
+    page.locator("#tdm-race").wait_for()
+    assert not page.locator("#tdm-compare").is_visible()
+    page.locator("#tdm-race button", has_text="Start").click()
+    page.locator("#tdm-race", has_text="two owls").wait_for()
+    assert "tab=race" in page.url
+
+
+def test_the_address_follows_the_open_tab(studio, open_page):
+    page = open_page(f"{studio.url}/?tab=no-such-tab")
+    page.wait_for_function(ALL_READY)
+    page.get_by_role("tab", name="About").click()
+    page.wait_for_function("new URLSearchParams(location.search).get('tab') === 'about'")
+    page.reload()
+    page.get_by_role("tab", name="About", selected=True).wait_for()
+    page.get_by_role("tab", name="Compare").click()
+    page.wait_for_function("!new URLSearchParams(location.search).has('tab')")

@@ -644,7 +644,8 @@ export function mount(root, source) {
 
   function address(withRequest) {
     const url = new URL(location.href);
-    if (withRequest) url.search = new URLSearchParams(source.read()?.link ?? {});
+    const tab = url.searchParams.get("tab");
+    if (withRequest) url.search = new URLSearchParams({ ...source.read()?.link, ...(tab && { tab }) });
     url.hash = hash();
     return url.href;
   }
