@@ -64,7 +64,6 @@ picture = pipe(
     "cogvideox": """```python
 import torch
 from diffusers import CogVideoXPipeline
-from diffusers.utils import export_to_video
 
 pipe = CogVideoXPipeline.from_pretrained("{folder}")
 frames = pipe(
@@ -74,7 +73,7 @@ frames = pipe(
     max_sequence_length=pipe.transformer.config.max_text_seq_length,  # text is not masked: its length matters
     generator=torch.Generator().manual_seed(7),
 ).frames[0]
-export_to_video(frames, "cat.mp4", fps=8)
+frames[0].save("cat.gif", save_all=True, append_images=frames[1:], duration=125, loop=0)
 ```""",
 }
 DC_NOTE = """`AutoencoderDC` carries two config keys for the pipeline (`block_out_channels`, `shift_factor`); diffusers

@@ -25,7 +25,7 @@ def latent_shape(pipeline: CogVideoXPipeline, size: Size) -> tuple[int, ...]:
     multiple = scale * config.patch_size
     if size.height % multiple or size.width % multiple:
         raise LoadError(f"{size}: this base makes multiples of {multiple} px only.\nMend the preset's size.")
-    if size.frames % every != 1 or size.frames > config.sample_frames:
+    if (size.frames - 1) % every or size.frames > config.sample_frames:
         raise LoadError(
             f"{size}: this base makes up to {config.sample_frames} frames, one more than a multiple of {every}.\n"
             "Mend frames in the preset."
