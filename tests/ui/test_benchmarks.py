@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -57,4 +58,6 @@ def test_committed_reports_and_rows_can_be_shown():
     assert {row[0] for row in quality.rows} >= {"teacher, full steps", "student", "student - teacher"}
     assert all("n = 2220" in row[1] for row in quality.rows if row[0] == "student")
     html = benchmarks_html(Wiring(Settings()).reports(), tables)
-    assert "**" not in html and "not met" in html
+    assert "**" not in html
+    judged = [row[2] for table in tables for row in table.rows if row[2]]
+    assert judged and all(re.search(r": (not )?met$", bar) and escape(bar) in html for bar in judged)
