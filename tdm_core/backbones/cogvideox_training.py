@@ -60,7 +60,7 @@ pipe = CogVideoXPipeline.from_pretrained("{base}")
 pipe.scheduler = CogVideoXDDIMScheduler.from_config(pipe.scheduler.config)
 pipe.load_lora_weights("{lora}")  # strength 1.0
 frames = pipe(
-    "a cat left of a dog",
+    "a cat moving left",
     timesteps={timesteps},
     guidance_scale=1.0,
     height={size.height},

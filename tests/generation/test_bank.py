@@ -13,7 +13,11 @@ import pytest
 from tdm_core.errors import ConfigError, SamplingError, StorageError, StudyError
 from tdm_core.generation.bank import Bank, build_bank, check_bank, read_prompts
 from tdm_core.generation.media import decode_mp4, decode_png
+from tdm_core.generation.presets import SHIPPED, load_presets
 from tdm_core.generation.sample import Progress, Role, Sample
+from tdm_core.scenes import grammar as still
+from tdm_core.scenes.moving import grammar as moving
+from tdm_core.study.authoring import read_rules
 
 ROOT = Path(__file__).parents[2]
 PROMPTS = ["a cat", "a dog", "a fox"]
@@ -337,9 +341,14 @@ def test_prompts_are_read_line_by_line(tmp_path):
     assert read_prompts(path) == ["a cat", "a 🦊"]
 
 
-def test_the_shipped_prompts_can_be_read():
-    prompts = read_prompts(ROOT / "assets" / "prompts" / "study.txt")
-    assert len(prompts) == len(set(prompts)) == 40
+@pytest.mark.parametrize("path", sorted((ROOT / "assets" / "studies").glob("*.toml")), ids=lambda path: path.stem)
+def test_a_shipped_study_has_forty_prompts_that_its_teacher_knows(path):
+    rules = read_rules(path, read_prompts)
+    preset = load_presets([SHIPPED])[rules.preset]
+    [prompts] = rules.prompts.values()
+    assert len(prompts) == len(set(prompts)) == rules.target == 40
+    words = moving.VOCABULARY if preset.media == "video" else still.VOCABULARY
+    assert [prompt for prompt in prompts if still.unknown_words(prompt, vocabulary=words)] == []
 
 
 @pytest.mark.parametrize("content,message", [(b"", "no prompts"), (b"\xff\xfe", "text"), (b"ok\na\0b", "line 2")])
