@@ -13,6 +13,8 @@ TDMError
     ├── ExpiredTrialError
     ├── DuplicateVoteError
     ├── EarlyVoteError   a vote before the server has sent both sides and seen the minimum view
+    ├── YoungAccountError  made later than the study's rules allow
+    ├── SilentHubError   the Hub did not say how old an account is
     ├── InvitationError  the code is unknown, or somebody has used it
     ├── StudyClosedError
     ├── StudyPausedError

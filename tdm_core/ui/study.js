@@ -63,7 +63,7 @@ function tooEarly(message) {
 
 /** Try again by itself after some seconds, which are counted down. */
 function pause(seconds, step) {
-  find("[data-for=waiting] .tdm-problem").textContent = `The next pair comes in ${seconds} s.`;
+  find("[data-for=waiting] .tdm-problem").textContent = `${seconds} s`;
   enter("waiting");
   setTimeout(() => {
     if (!root.isConnected || root.dataset.state !== "waiting") return;

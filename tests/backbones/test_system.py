@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch._dynamo.utils import counters
+from torch._inductor import config as inductor
 
 from tdm_core.backbones import sd3
 from tdm_core.backbones.base import unread
@@ -91,7 +92,7 @@ def test_every_output_is_its_serial_twins_whoever_asks_meanwhile(tiny_engine):
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method:DeprecationWarning")  # of inductor's own import
-def test_compiled_denoisers_draw_the_same_and_changing_roles_compiles_nothing(tiny_engine):
+def test_compiled_denoisers_draw_the_same_and_changing_roles_compiles_nothing(tiny_engine, monkeypatch):
     need(shutil.which("g++") or shutil.which("clang++"), "no C++ compiler is installed, so nothing is compiled")
     compiled = Engine(tiny_engine.presets, device="cpu", threads=1, compiled=True)
 
@@ -100,6 +101,7 @@ def test_compiled_denoisers_draw_the_same_and_changing_roles_compiles_nothing(ti
             engine.sample(SampleRequest(preset="unmerged", role=role, prompt="a cat", seed=3), previews=False)
         )
 
+    monkeypatch.setattr(inductor, "compile_threads", 1)  # a pool of processes takes longer to come up
     torch._dynamo.reset()
     counters.clear()
     for role in (Role.TEACHER, Role.STUDENT, Role.TEACHER):  # its code is made anew once the LoRA's layers are there

@@ -77,7 +77,7 @@ def test_a_rater_told_to_wait_need_not_press_anything(fresh, open_page):
     page.route("**/study/next", busy_once)
     page.get_by_role("tab", name="Blind study").click()
     page.get_by_role("button", name="Start").click()
-    page.locator(".tdm-study[data-state=waiting]", has_text="The next pair comes in 1 s.").wait_for()
+    page.locator(".tdm-study[data-state=waiting]", has_text="The next pair comes by itself. 1 s").wait_for()
     number(page, "Pair 1 of 3")
     assert len(refused) == 1
 
