@@ -13,15 +13,31 @@ from tdm_core.evaluation.suites import load_suite
 from tests.evaluation.conftest import DrawingEngine, make_preset
 
 KILLS = 10
-PICTURES = 60
+LATEST_SECONDS = 0.01  # from the first files of a life to its kill
+PROMPTS, SEEDS, BATCH = 60, 2, 3
+PICTURES = PROMPTS * SEEDS  # two batches a life are 60
+
+
+class UnhurriedEngine(DrawingEngine):
+    """However fast the machine is, there is work left to be killed."""
+
+    def sample_batch(self, requests):
+        time.sleep(LATEST_SECONDS)
+        return super().sample_batch(requests)
 
 
 def run(folder: Path, preset, shard=(0, 1)) -> None:
     arms = choose_arms(preset, ["student"])
-    engine = DrawingEngine({preset.name: preset})
-    suite = load_suite("scenes")
     generate(
-        folder, preset=preset, suite=suite, arms=arms, sampler=engine, limit=30, seeds=2, batch_size=3, shard=shard
+        folder,
+        preset=preset,
+        suite=load_suite("scenes"),
+        arms=arms,
+        sampler=UnhurriedEngine({preset.name: preset}),
+        limit=PROMPTS,
+        seeds=SEEDS,
+        batch_size=BATCH,
+        shard=shard,
     )
 
 
@@ -45,7 +61,7 @@ def main(root: Path) -> None:
         before, pid = files(folder), child(folder, preset)
         while files(folder) <= before + 1:
             time.sleep(0.0005)
-        time.sleep(rng.random() * 0.01)
+        time.sleep(rng.random() * LATEST_SECONDS)
         os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         assert os.WIFSIGNALED(status), "the run ended before it could be killed"

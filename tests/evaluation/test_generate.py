@@ -17,6 +17,7 @@ from tdm_core.evaluation.manifest import HEADER, LINES, append_pictures, read_he
 from tdm_core.evaluation.runs import Run, check_same_noise
 from tdm_core.evaluation.suites import load_suite
 from tdm_core.generation.sample import Role
+from tests.evaluation.killed import PICTURES
 
 ROOT = Path(__file__).parents[2]
 
@@ -170,7 +171,7 @@ def test_ten_kills_and_two_processes_leave_what_one_quiet_run_leaves(tmp_path):
         lines = [line for path in folder.glob("manifest*.jsonl") for line in path.read_text().splitlines()]
         pictures = {picture.key: picture.sha256 for picture in read_pictures(folder).values()}
         whole = [json.loads(line)["key"] for line in lines if line.endswith("}")]
-        assert len(whole) == len(set(whole)) == len(pictures) == 60  # no picture has two lines
+        assert len(whole) == len(set(whole)) == len(pictures) == PICTURES  # no picture has two lines
         assert not list(folder.rglob(".*.part"))
         run = Run.open(folder)
         assert all(run.pixels(picture).shape == (96, 96, 3) for _, picture in run.pictures("student"))
