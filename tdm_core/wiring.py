@@ -138,11 +138,11 @@ class Wiring:
         return self.presets[name]
 
     def reports(self) -> list[Report]:
-        """The published evaluations, by model; see `tdm_core.evaluation.publish`."""
+        """The published evaluations, the demo's model first; see `tdm_core.evaluation.publish`."""
         from tdm_core.ui.report import Report
 
         found = []
-        for path in sorted(REPORTS.glob("*/report.json")):
+        for path in sorted(REPORTS.glob("*/report.json"), key=lambda path: (path.parent.name != DEMO_PRESET, path)):
             report = from_mapping(Report, json.loads(path.read_text(encoding="utf-8")), where=str(path))
             found.append(replace(report, folder=path.parent))
         return found

@@ -57,7 +57,9 @@ def test_committed_reports_and_rows_can_be_shown():
     [quality] = [table for table in tables if table.title.startswith("quality-mini-sd3")]
     assert {row[0] for row in quality.rows} >= {"teacher, full steps", "student", "student - teacher"}
     assert all("n = 2220" in row[1] for row in quality.rows if row[0] == "student")
-    html = benchmarks_html(Wiring(Settings()).reports(), tables)
+    reports = Wiring(Settings()).reports()
+    assert [report.title.split()[0] for report in reports] == ["mini-sd3", "mini-cogvideox", "mini-pixart"]
+    html = benchmarks_html(reports, tables)
     assert "**" not in html
     judged = [row[2] for table in tables for row in table.rows if row[2]]
     assert judged and all(re.search(r": (not )?met$", bar) and escape(bar) in html for bar in judged)
