@@ -13,17 +13,22 @@ from itertools import product
 from pathlib import Path
 from typing import Literal
 
-from tdm_core.training.config import DistillConfig
+from torch import Tensor
+
+from tdm_core.diffusion.trajectory import time_nodes
+from tdm_core.training.config import DistillConfig, TrajectoryConfig
 from tdm_core.training.landing import anchor_steps
 
 RECIPE = Path(__file__).parent / "rivals.toml"
 BUDGET = 53_000
-"""Forwards of 250 iterations of TDM with K = 4 and batches of 32."""
+"""Forwards of 250 iterations of TDM with K = 4 and batches of 32; clips are given half of it."""
 STEPS = (1, 2, 4, 8)
 SEEDS = (0, 1, 2)
 
 Solver = Literal["euler", "dpm"]
 SOLVERS: dict[Solver, str] = {"euler": "Euler", "dpm": "DPM-Solver++"}
+Grid = Literal["uniform", "student"]
+GRIDS: dict[Grid, str] = {"uniform": "uniform", "student": "student’s grid"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +47,10 @@ class Student:
 
     def config(self, system: str, seed: int, budget: int) -> DistillConfig:
         """Its resolved recipe."""
-        changes = [*SYSTEMS[system], f"trajectory.steps={self.steps}", *self.changes, f"seed={seed}"]
+        shared = SYSTEMS[system]
+        changes = [*shared.changes, f"trajectory.steps={self.steps}", *self.changes, f"seed={seed}"]
         config = DistillConfig.read(RECIPE, changes)
-        iterations = iterations_for(config, round(self.budget * budget))
+        iterations = iterations_for(config, round(shared.budget * self.budget * budget))
         return DistillConfig.read(RECIPE, [*changes, f"optimiser.iterations={iterations}"])
 
 
@@ -56,16 +62,75 @@ class Teacher:
     title: str
     steps: int
     guided: bool
-    shift: float
+    grid: Grid = "uniform"
     solver: Solver = "euler"
 
     @property
     def nfe(self) -> int:
         return self.steps * (2 if self.guided else 1)
 
+    def nodes(self, student: TrajectoryConfig) -> Tensor:
+        """Its K + 1 times, float64; on the student's grid at fewer steps those of its nodes that divide it evenly.
 
-SYSTEMS: dict[str, tuple[str, ...]] = {"mini-sd3": ()}
-"""What the shared recipe changes for each mini."""
+        Raises:
+            ValueError: if nodes given one by one are no whole multiple of the steps.
+        """
+        if self.grid == "uniform" or not student.nodes:
+            return time_nodes(self.steps, student.shift if self.grid == "student" else 1.0)
+        further, rest = divmod(student.steps, self.steps)
+        if rest:
+            raise ValueError(f"{student.steps} nodes cannot be thinned to {self.steps} steps")
+        return student.grids()[student.steps][::further]
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """A mini: what it changes of the shared recipe, and its teacher as the product runs it."""
+
+    full: Teacher
+    changes: tuple[str, ...] = ()
+    budget: float = 1.0
+    """Share of the budget that its students may spend."""
+    moving: bool = False
+    """It makes clips, and answers the moving suite."""
+
+
+LAYERS = '"to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_out"'
+"""Adapted in both families whose blocks are a plain transformer's."""
+
+
+def _full(steps: int, solver: Solver = "euler") -> Teacher:
+    return Teacher(name="full", title="teacher", steps=steps, guided=True, solver=solver)
+
+
+SYSTEMS = {
+    "mini-sd3": System(full=_full(28)),
+    "mini-pixart": System(
+        full=_full(28, "dpm"),
+        changes=(
+            "base.path=assets/models/mini-pixart",
+            "base.family=pixart",
+            "base.max_sequence_length=14",
+            "trajectory.nodes=[1.0, 0.56, 0.35, 0.15]",
+            f'lora.targets=[{LAYERS}, "adaln_single.linear"]',
+        ),
+    ),
+    "mini-cogvideox": System(
+        full=_full(25),
+        changes=(
+            "base.path=assets/models/mini-cogvideox",
+            "base.family=cogvideox",
+            "base.max_sequence_length=18",
+            "trajectory.nodes=[1.0, 0.857, 0.666, 0.4]",
+            f'lora.targets=[{LAYERS}, "norm1.linear", "norm2.linear"]',
+            "objective.guidance_scale=3.0",
+            "optimiser.batch_size=16",
+        ),
+        budget=0.5,
+        moving=True,
+    ),
+}
+"""The students' grids and layers are those of `train/configs`."""
 
 TDM = Student(name="tdm", title="TDM")
 DMD2 = Student(
@@ -143,7 +208,7 @@ RATES = tuple(
         title=f"{arm.title}, rate {rate:g}",
         changes=(*arm.changes, f"optimiser.student_lr={rate:g}"),
     )
-    for arm, rate in product(METHODS, (2e-4, 5e-4, 1e-3))
+    for arm, rate in product(METHODS, (2e-4, 5e-4, 1e-3, 2e-3))
 )
 """Each method's learning rate, so that no rival loses by a rate that suits TDM."""
 
@@ -153,21 +218,17 @@ def alone(arms: Sequence[Student], steps: int) -> tuple[Student, ...]:
     return tuple(Student(**{**vars(arm), "name": f"{arm.name}-k{steps}", "steps": steps}) for arm in arms)
 
 
-def teachers(steps: int, shift: float) -> tuple[Teacher, ...]:
+def teachers(steps: int) -> tuple[Teacher, ...]:
     """The teacher at ``steps`` network evaluations, in every way to spend them, and guided at as many steps."""
-    solvers: tuple[Solver, ...] = ("euler", "dpm")
     arms = []
-    for solver, grid in product(solvers, (1.0, shift)):
-        told = f"{SOLVERS[solver]}, {'uniform' if grid == 1.0 else 'student’s grid'}"
-        make, name = partial(Teacher, shift=grid, solver=solver), f"{solver}-{grid:g}"
+    for solver, grid in product(SOLVERS, GRIDS):
+        told, name = f"{SOLVERS[solver]}, {GRIDS[grid]}", f"{solver}-{grid}"
+        make = partial(Teacher, grid=grid, solver=solver)
         arms.append(make(name=f"cut-{name}-n{steps}", title=f"teacher, {told}", steps=steps, guided=False))
         for number in (steps // 2, steps) if steps % 2 == 0 else (steps,):
             title = f"guided teacher, {told}"
             arms.append(make(name=f"guided-{name}-n{2 * number}", title=title, steps=number, guided=True))
     return tuple(arms)
-
-
-FULL = Teacher(name="full", title="teacher", steps=28, guided=True, shift=1.0)
 
 
 def iterations_for(config: DistillConfig, budget: int) -> int:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.rival_arms import ABLATIONS, FULL, METHODS, MORE_ABLATIONS, STEPS, TELLING, Teacher, alone, teachers
+from benchmarks.rival_arms import (
+    ABLATIONS,
+    METHODS,
+    MORE_ABLATIONS,
+    STEPS,
+    SYSTEMS,
+    TELLING,
+    Teacher,
+    alone,
+    teachers,
+)
 from benchmarks.rival_plots import Line, line_plot
 from benchmarks.rival_rows import RivalRow, Score, difference, mean, seed_spread
 from benchmarks.rows import ROOT
@@ -13,8 +23,8 @@ from tdm_core.stats import BootstrapEstimate
 
 BEGIN = "<!-- rivals: filled by `python -m benchmarks.rivals --report`, not by hand -->"
 END = "<!-- end of rivals -->"
-SHIFT = 1.5
-"""Of the student's grid in the shared recipe."""
+MAIN = "mini-sd3"
+"""The system that all tables are made for; the others have the comparison at K = 4."""
 Rows = Mapping[str, RivalRow]
 COLORS = {"tdm": "#7c3aed", "dmd2": "#0e7490", "lcm": "#b45309", "teacher": "#64748b"}
 
@@ -30,11 +40,16 @@ def write(rows: Rows, root: Path = ROOT) -> None:
 
 def texts(rows: Rows) -> dict[str, str]:
     """What belongs into each file: a section of Markdown, or a whole plot."""
-    files = {name: plot for name, plot in plots(rows).items() if plot}
+    by_system = {system: {name: row for name, row in rows.items() if row.system == system} for system in SYSTEMS}
+    main, tables = by_system[MAIN], {system: rivals(of_one, system) for system, of_one in by_system.items()}
+    files = {name: plot for name, plot in plots(main).items() if plot}
     pictures = {name: f"![{Path(name).stem}]({Path(name).name})" for name in files}
-    long = [section(rows) for section in (rivals, differences, steps, ablations)]
+    long = []
+    for system, of_one in by_system.items():
+        long += [tables[system], differences(of_one, system)]
+    long += [steps(main), ablations(main)]
     shown = [picture.replace("](", "](../docs/") for picture in pictures.values()]
-    short = [rivals(rows), *(picture.replace("](", "](docs/") for picture in pictures.values())]
+    short = [*tables.values(), *(picture.replace("](", "](docs/") for picture in pictures.values())]
     nothing = "No run has been recorded yet."
     return {
         "README.md": "\n\n".join(filter(None, short)) or nothing,
@@ -56,10 +71,10 @@ def filled(text: str, section: str) -> str:
     return f"{before}{BEGIN}\n\n{section}\n\n{END}{after}"
 
 
-def rivals(rows: Rows) -> str:
+def rivals(rows: Rows, system: str) -> str:
     """The arms at K = 4 with intervals and costs."""
     lines = []
-    for arm in (FULL, *_best_teachers(rows, 4)):
+    for arm in (SYSTEMS[system].full, *_best_teachers(rows, 4)):
         if found := _of(rows, arm.name):
             score = found[0].own(arm.steps)
             lines.append([f"{arm.title}, {arm.steps} steps", str(score.nfe), *_scores(found, arm.steps), "", ""])
@@ -71,11 +86,11 @@ def rivals(rows: Rows) -> str:
             lines.append([student.title, str(student.steps), *_scores(found, student.steps), *costs])
     if not lines:
         return ""
-    head = ["mini-sd3, K = 4", "NFE", "scene score [95 %]", "seeds ±", "Frechet", "diversity", "forwards", "minutes"]
-    return _table(head, lines)
+    judged = "mini-VBench [95 %]" if SYSTEMS[system].moving else "scene score [95 %]"
+    return _table([f"{system}, K = 4", "NFE", judged, "seeds ±", "Frechet", "diversity", "forwards", "minutes"], lines)
 
 
-def differences(rows: Rows) -> str:
+def differences(rows: Rows, system: str) -> str:
     """TDM against each other arm at its number of evaluations, caption by caption."""
     lines = []
     for steps in STEPS:
@@ -85,7 +100,8 @@ def differences(rows: Rows) -> str:
         for title, name in names:
             if (mine := _passed(rows, ours.name, steps)) and (theirs := _passed(rows, name, None)):
                 lines.append([str(steps), f"TDM - {title}", _signed(difference(mine, theirs))])
-    return _table(["K", "paired, same captions and noises", "difference [95 %]"], lines) if lines else ""
+    head = [f"{system}, K", "paired, same captions and noises", "difference [95 %]"]
+    return _table(head, lines) if lines else ""
 
 
 def ablations(rows: Rows) -> str:
@@ -132,7 +148,8 @@ def plots(rows: Rows) -> dict[str, str]:
         if curves:
             points = [(at[0].forwards, [point.passed for point in at]) for at in zip(*curves, strict=True)]
             by_forwards.append(_line(method.title, method.name, points))
-    rule = [(f"teacher, {FULL.nfe} NFE", mean(full).value)] if (full := _passed(rows, FULL.name, None)) else []
+    arm = SYSTEMS[MAIN].full
+    rule = [(f"teacher, {arm.nfe} NFE", mean(full).value)] if (full := _passed(rows, arm.name, None)) else []
     return {
         "docs/rivals-nfe.svg": line_plot(by_nfe, rule, x="network evaluations", log=True) if by_nfe else "",
         "docs/rivals-forwards.svg": line_plot(by_forwards, rule, x="network forwards of training")
@@ -158,7 +175,7 @@ def _passed(rows: Rows, name: str, steps: int | None) -> list[str]:
 def _best_teachers(rows: Rows, nfe: int) -> list[Teacher]:
     """At so many evaluations, and at twice as many: the best unguided and the best guided one of each solver."""
     groups: dict[tuple[str, bool, int], list[Teacher]] = {}
-    for arm in teachers(nfe, SHIFT):
+    for arm in teachers(nfe):
         if _of(rows, arm.name):
             groups.setdefault((arm.solver, arm.guided, arm.nfe), []).append(arm)
     return [max(arms, key=lambda arm: mean(_passed(rows, arm.name, None)).value) for arms in groups.values()]

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.rows import RESULTS
-from tdm_core.scenes.suite import Tag, limited, load_suite
+from tdm_core.scenes.moving import suite as moving_suite
+from tdm_core.scenes.suite import limited, load_suite
 from tdm_core.stats import BootstrapEstimate, clustered_bootstrap, paired_difference
 from tdm_core.toml_config import from_mapping
 
@@ -26,16 +27,17 @@ class Score:
 
     nfe: int
     passed: str
-    """A digit for each question, 1 where the picture was right, in the order of `questions`."""
+    """A digit for each question, 1 where the picture was right, in the order of `questions`.  Of clips each one's own
+    mini-VBench, in thousandths, with spaces between."""
     frechet: float
-    """To true renders of the same captions."""
+    """To true renders of the same captions; of clips their middle frames'."""
     diversity: float
-    """Mean distance of pictures of one caption, over that of true renders."""
+    """Mean distance of pictures of one caption, over that of true renders; of clips their middle frames'."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """The student on its way: which share of the questions it answers after so many forwards."""
+    """The student on its way: what it answers after so many forwards."""
 
     forwards: int
     passed: str
@@ -101,9 +103,15 @@ def _tables(path: Path) -> dict[str, object]:
 
 
 @cache
-def questions(number: int) -> tuple[tuple[str, str], ...]:
-    """Prompt and category of each digit of ``passed``."""
-    return tuple((item.prompt, item.tag.value) for item in limited(load_suite(), number))
+def questions(number: int, *, moving: bool = False) -> tuple[tuple[str, str], ...]:
+    """Prompt and category of each answer in ``passed``; of the moving suite no more than it has."""
+    suite = moving_suite.load_suite() if moving else load_suite()
+    return tuple((item.prompt, item.tag.value) for item in limited(suite, number))
+
+
+def values(passed: str) -> list[float]:
+    """Each answer's worth, 0 to 1."""
+    return [int(part) / 1000 for part in passed.split()] if " " in passed else [float(digit) for digit in passed]
 
 
 def mean(scores: Sequence[str]) -> BootstrapEstimate:
@@ -126,17 +134,21 @@ def seed_spread(scores: Sequence[str]) -> float:
 
 
 def mean_of(passed: str) -> float:
-    """The scene score of one run: the mean of the categories' shares."""
-    shares: dict[str, list[int]] = {tag: [] for tag in Tag}
-    for (_, tag), digit in zip(questions(len(passed)), passed, strict=True):
-        shares[tag].append(int(digit))
-    return float(np.mean([np.mean(values) for values in shares.values() if values]))
+    """The score of one run: the mean of the categories' means."""
+    found: dict[str, list[float]] = {}
+    for tag, value in zip(_tags(passed), values(passed), strict=True):
+        found.setdefault(tag, []).append(value)
+    return float(np.mean([np.mean(of_tag) for of_tag in found.values()]))
+
+
+def _tags(passed: str) -> list[str]:
+    return [tag for _, tag in questions(len(values(passed)), moving=" " in passed)]
 
 
 def _clusters(scores: Sequence[str]) -> Mapping[str, Sequence[float]]:
-    asked = questions(len(scores[0]))
-    return {f"{number}": [float(score[number]) for score in scores] for number in range(len(asked))}
+    by_seed = [values(score) for score in scores]
+    return {f"{number}": list(answers) for number, answers in enumerate(zip(*by_seed, strict=True))}
 
 
 def _strata(scores: Sequence[str]) -> Mapping[str, str]:
-    return {f"{number}": tag for number, (_, tag) in enumerate(questions(len(scores[0])))}
+    return {f"{number}": tag for number, tag in enumerate(_tags(scores[0]))}

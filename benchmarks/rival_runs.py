@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.rival_arms import Student, Teacher
+from benchmarks.rival_arms import SYSTEMS, Student, Teacher
 from benchmarks.rival_rows import OWN_SAMPLER, Point, RivalRow, Score, mean_of, questions
 from benchmarks.rows import ROOT, commit, machine
 from tdm_core.backbones import mini
@@ -20,10 +20,13 @@ from tdm_core.backbones.adapters import NetworkRole
 from tdm_core.backbones.stock_training import StockTraining
 from tdm_core.backbones.trainable import Conditioning, denoiser
 from tdm_core.diffusion.solvers import dpm_solver
-from tdm_core.diffusion.trajectory import Denoise, roll_out, time_nodes
+from tdm_core.diffusion.trajectory import Denoise, roll_out
 from tdm_core.evaluation.metrics.frechet import RENDERS, features
 from tdm_core.evaluation.metrics.sets import frechet_distance
 from tdm_core.scenes.grammar import parse
+from tdm_core.scenes.moving import grammar as moving_grammar
+from tdm_core.scenes.moving import mini_vbench
+from tdm_core.scenes.moving import render as moving_render
 from tdm_core.scenes.render import draw, layout
 from tdm_core.scenes.scorer import score_batch
 from tdm_core.training.config import DistillConfig
@@ -47,16 +50,14 @@ Draw = Callable[[Conditioning, Tensor, Sequence[Tensor]], Tensor]
 class Exam:
     """Questions, noises and true renders: the same for every arm of a system."""
 
-    def __init__(self, backbone: StockTraining, number: int) -> None:
-        self.backbone, self.asked = backbone, questions(number)
+    def __init__(self, backbone: StockTraining, system: str, number: int) -> None:
+        self.backbone, self.moving = backbone, SYSTEMS[system].moving
+        self.asked = questions(number, moving=self.moving)
         prompts = [prompt for prompt, _ in self.asked]
         crowd = [prompt for prompt in prompts[:CROWDS] for _ in range(CROWD)]
         self.told, self.crowd = encode_all(backbone, prompts), encode_all(backbone, crowd)
-        side = backbone.size_px
         self.true, self.true_crowd = (
-            features(
-                draw(layout(parse(prompt), np.random.default_rng((seed, number))), side) for number, prompt in rows
-            )
+            features(self._true(prompt, np.random.default_rng((seed, number))) for number, prompt in rows)
             for seed, rows in ((1, list(enumerate(prompts * RENDERS))), (2, list(enumerate(crowd))))
         )
         self.scale = self.true.std(axis=0) + 1e-6
@@ -68,17 +69,33 @@ class Exam:
     def score(self, draw: Draw, *, steps: int, nfe: int) -> Score:
         """Everything about one sampler."""
         pictures = self._pictures(draw, self.told, steps, NOISE_SEED)
-        crowd = features(self._pictures(draw, self.crowd, steps, NOISE_SEED + 1))
+        crowd = features(self._stills(self._pictures(draw, self.crowd, steps, NOISE_SEED + 1)))
         return Score(
             nfe=nfe,
             passed=self._judge(pictures),
-            frechet=round(frechet_distance(features(pictures), self.true), 5),
+            frechet=round(frechet_distance(features(self._stills(pictures)), self.true), 5),
             diversity=round(self._spread(crowd) / self._spread(self.true_crowd), 4),
         )
 
     def _judge(self, pictures: np.ndarray) -> str:
+        if self.moving:
+            asked = zip(pictures, self.asked, strict=True)
+            totals = [
+                mini_vbench.total(mini_vbench.raw([mini_vbench.measure(clip, told)])) for clip, (told, _) in asked
+            ]
+            return " ".join(str(round(1000 * total)) for total in totals)
         prompts, tags = zip(*self.asked, strict=True)
         return "".join(str(int(verdict.passed)) for verdict in score_batch(pictures, prompts, tags))
+
+    def _stills(self, pictures: np.ndarray) -> np.ndarray:
+        return pictures[:, pictures.shape[1] // 2] if self.moving else pictures
+
+    def _true(self, prompt: str, rng: np.random.Generator) -> np.ndarray:
+        """A render of what the prompt asks; of a clip its middle frame."""
+        if self.moving:
+            frames = moving_render.render(moving_grammar.parse(prompt), rng)
+            return frames[len(frames) // 2]
+        return draw(layout(parse(prompt), rng), self.backbone.size_px)
 
     def _pictures(self, draw: Draw, told: Conditioning, steps: int, seed: int) -> np.ndarray:
         generator, parts = torch.Generator().manual_seed(seed), []
@@ -88,7 +105,7 @@ class Exam:
         for first in range(0, len(told), AT_ONCE):
             rows = slice(first, first + AT_ONCE)
             latents = draw(told.rows(rows), noise[rows], [each[rows] for each in fresh])
-            parts.append(self.backbone.decode(latents))
+            parts.append(self.backbone.family.decode(self.backbone.pipeline, latents))
         return np.concatenate(parts)
 
     def _spread(self, rows: np.ndarray) -> float:
@@ -123,7 +140,7 @@ def _seed(generator: torch.Generator) -> int:
 def run_teacher(arm: Teacher, system: str, config: DistillConfig, number: int) -> RivalRow:
     """Score one way to sample the teacher on so many questions."""
     backbone = load_backbone(config)
-    nodes, uncond = time_nodes(arm.steps, arm.shift), backbone.encode([""])
+    nodes, uncond = arm.nodes(config.trajectory), backbone.encode([""])
     scale = config.objective.guidance_scale if arm.guided else 1.0
 
     def sample(told: Conditioning, noise: Tensor, fresh: Sequence[Tensor]) -> Tensor:
@@ -134,14 +151,14 @@ def run_teacher(arm: Teacher, system: str, config: DistillConfig, number: int) -
     def _euler(denoise: Denoise, noise: Tensor) -> Tensor:
         return list(roll_out(denoise, noise, nodes, backbone.process))[-1].x_s
 
-    score = Exam(backbone, number).score(sample, steps=arm.steps, nfe=arm.nfe)
+    score = Exam(backbone, system, number).score(sample, steps=arm.steps, nfe=arm.nfe)
     return _row(arm.name, system, "teacher", config, scores={str(arm.steps): {arm.solver: score}})
 
 
 def run_student(arm: Student, system: str, config: DistillConfig, number: int, budget: int, say: Say) -> RivalRow:
     """Train one arm to its last iteration, and score it at every number of steps that it was trained for."""
     backbone = load_backbone(config)
-    exam, captions = Exam(backbone, number), Captions(backbone, config)
+    exam, captions = Exam(backbone, system, number), Captions(backbone, config)
     trainer = Trainer(config, backbone, captions.draw, clean=captions.clean)
     iterations, main, forwards, curve = config.optimiser.iterations, config.trajectory.steps, 0, []
     points = {round(iterations * part / POINTS) for part in range(1, POINTS + 1)}

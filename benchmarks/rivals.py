@@ -8,11 +8,11 @@ a student takes about five minutes; ``rivals`` and ``ablations`` are an hour eac
 ========= =============================================================================================
 table     what
 ========= =============================================================================================
-rivals    K = 4: the teacher in every way at 4 and 8 evaluations, LCM-LoRA, DMD2, TDM; three seeds
+rivals    K = 4: the teacher in every way at 4 and 8 evaluations, LCM-LoRA, DMD2, TDM; three seeds, of other systems one
 ablations K = 4: landing, critic target, Huber; three seeds
 more      further ablations; one seed
 steps     K = 1, 2, 8: the teacher and all methods; one LoRA for all K in four ways; one seed
-rates     three learning rates for each method, to choose from; one seed
+rates     four learning rates for each method, to choose from; one seed
 ========= =============================================================================================
 """
 
@@ -29,7 +29,6 @@ from benchmarks import rival_report
 from benchmarks.rival_arms import (
     ABLATIONS,
     BUDGET,
-    FULL,
     METHODS,
     MORE_ABLATIONS,
     RATES,
@@ -41,7 +40,7 @@ from benchmarks.rival_arms import (
     alone,
     teachers,
 )
-from benchmarks.rival_rows import FOLDER, RivalRow, load, mean, save
+from benchmarks.rival_rows import FOLDER, RivalRow, load, mean, questions, save, values
 from tdm_core.errors import ConfigError, TDMError
 from tdm_core.training.config import DistillConfig
 
@@ -67,14 +66,13 @@ class Job:
         """Twelve digits of all that decides the row, besides the teacher's weights and the questions."""
         if isinstance(self.arm, Student):
             return self.config.hash
-        decides = f"{self.arm} {self.config.objective.guidance_scale}"
+        decides = f"{self.arm} {self.config.objective.guidance_scale} {self.config.trajectory}"
         return hashlib.sha256(decides.encode()).hexdigest()[:12]
 
 
 def jobs(table: str, system: str, budget: int) -> Iterator[Job]:
     """All runs of a table, in the order in which they are best made: one seed of everything first."""
     config = METHODS[0].config(system, 0, budget)
-    shift = config.trajectory.shift
     teaching: Sequence[Teacher] = ()
     students, seeds = {
         "rivals": (METHODS, SEEDS),
@@ -83,11 +81,13 @@ def jobs(table: str, system: str, budget: int) -> Iterator[Job]:
         "steps": ((*TELLING, *alone(METHODS, 1), *alone(METHODS, 2), *alone(METHODS, 8)), SEEDS[:1]),
         "rates": (RATES, SEEDS[:1]),
     }[table]
+    if system != "mini-sd3":
+        seeds = seeds[:1]
     if table == "rivals":
-        teaching = (FULL, *teachers(4, shift))
+        teaching = (SYSTEMS[system].full, *teachers(4))
     if table == "steps":
         # Guided in one step is two evaluations: it belongs to K = 1 and to K = 2.
-        teaching = tuple({arm.name: arm for steps in (1, 2, 8) for arm in teachers(steps, shift)}.values())
+        teaching = tuple({arm.name: arm for steps in (1, 2, 8) for arm in teachers(steps)}.values())
     yield from (Job(arm=arm, system=system, seed=0, config=config) for arm in teaching)
     for seed in seeds:
         yield from (Job(arm=arm, system=system, seed=seed, config=arm.config(system, seed, budget)) for arm in students)
@@ -97,7 +97,8 @@ def is_current(job: Job, row: RivalRow | None, base: str, number: int) -> bool:
     """Does this row answer what the job asks?"""
     if row is None or row.base_hash != base or row.config_hash != job.hash:
         return False
-    return all(len(score.passed) == number for by_name in row.scores.values() for score in by_name.values())
+    asked = len(questions(number, moving=SYSTEMS[job.system].moving))
+    return all(len(values(score.passed)) == asked for by_name in row.scores.values() for score in by_name.values())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

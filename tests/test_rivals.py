@@ -11,12 +11,13 @@ from benchmarks.rival_arms import (
     ABLATIONS,
     BUDGET,
     DMD2,
-    FULL,
     LCM,
     METHODS,
     MORE_ABLATIONS,
+    SYSTEMS,
     TDM,
     TELLING,
+    Teacher,
     alone,
     forwards_per_row,
     iterations_for,
@@ -58,9 +59,9 @@ def row(arm, right, seed=0, method="tdm", steps=(4,)):
 
 
 def some_rows():
-    cut = next(arm.name for arm in teachers(4, 1.5) if arm.nfe == 4 and not arm.guided)
+    cut = next(arm.name for arm in teachers(4) if arm.nfe == 4 and not arm.guided)
     made = [
-        row(FULL.name, 20, method="teacher", steps=(28,)),
+        row("full", 20, method="teacher", steps=(28,)),
         row(cut, 12, method="teacher"),
         *(row("tdm", right, seed) for seed, right in enumerate((18, 19, 20))),
         *(row("dmd2", right, seed, method="dmd2") for seed, right in enumerate((18, 18, 18))),
@@ -118,11 +119,38 @@ def test_tdm_gets_250_iterations():
     assert iterations_for(TDM.config("mini-sd3", 0, 1), 1) == 1
 
 
-def test_every_table_has_runs_of_different_names_and_recipes():
-    for table in rivals.TABLES:
-        jobs = list(rivals.jobs(table, "mini-sd3", BUDGET))
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_table_has_runs_of_different_names_and_recipes(system):
+    for table in ("rivals",) if system != "mini-sd3" else rivals.TABLES:
+        jobs = list(rivals.jobs(table, system, BUDGET))
         assert len({job.name for job in jobs}) == len({job.hash for job in jobs}) == len(jobs)
+
+
+def test_only_the_main_system_is_trained_with_three_seeds():
+    assert {job.seed for job in rivals.jobs("rivals", "mini-pixart", BUDGET)} == {0}
     assert [job.seed for job in rivals.jobs("ablations", "mini-sd3", BUDGET)].count(2) == len(ABLATIONS)
+
+
+def test_a_cut_teacher_runs_on_the_students_nodes_or_on_as_many_of_them_as_it_has_steps():
+    shifted, given = (TDM.config(system, 0, BUDGET).trajectory for system in ("mini-sd3", "mini-pixart"))
+    two, three = (Teacher(name="", title="", steps=steps, guided=False, grid="student") for steps in (2, 3))
+    assert two.nodes(shifted).tolist() == pytest.approx([1, 0.6, 0])
+    assert two.nodes(given).tolist() == pytest.approx([1, 0.35, 0])
+    assert replace(two, grid="uniform").nodes(given).tolist() == [1, 0.5, 0]
+    with pytest.raises(ValueError, match="4 nodes cannot be thinned to 3"):
+        three.nodes(given)
+
+
+def test_clips_count_by_their_own_mini_vbench():
+    asked = questions(NUMBER, moving=True)
+    tags = list(dict.fromkeys(tag for _, tag in asked))
+    marks = " ".join("600" if tag == tags[0] else "0" for _, tag in asked)
+    assert mean_of(marks) == pytest.approx(0.6 / len(tags)) == pytest.approx(mean([marks]).value)
+    assert len(questions(240, moving=True)) == 186  # no more than there are
+    job = next(iter(rivals.jobs("rivals", "mini-cogvideox", BUDGET)))
+    made = row("full", 20, method="teacher", steps=(25,))
+    made = replace(made, config_hash=job.hash, scores={"25": {"euler": replace(score(20), passed=marks)}})
+    assert rivals.is_current(job, made, "b", NUMBER)
 
 
 def test_a_row_counts_as_long_as_recipe_teacher_and_questions_are_the_same():
@@ -172,7 +200,6 @@ def test_one_lora_for_all_steps_is_scored_at_each_and_lies_on_its_own_grids():
     assert list(grids) == [4, 1, 2, 8]
     assert len({float(time) for nodes in grids.values() for time in nodes[:-1]}) == 15
     assert METHODS[0] is TDM
-    assert rival_report.SHIFT == config.trajectory.shift
 
 
 def test_an_unknown_arm_is_told_with_those_there_are(capsys):
