@@ -1,64 +1,25 @@
-"""The composition root as a user starts it: ``python app.py``, on a tiny random system, in a process of its own."""
+"""The composition root: ``python app.py`` on a tiny random system, and every published system's twin in it."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
+from urllib.error import HTTPError
 
+import numpy as np
 import pytest
+from gradio_client import Client
 
-ROOT = Path(__file__).parents[1]
-PATIENCE_SECONDS = 240  # for a machine that is busy with something else
+from tdm_core.generation.media import decode_mp4, decode_png
+from tests import twins
+from tests.published import FRAMES, SIDE_PX
+from tests.running_app import PATIENCE_SECONDS, ROOT, App
 
-
-class App:
-    def __init__(self, data_dir: Path, presets: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.url, self.data_dir, self.log = f"http://127.0.0.1:{port}", data_dir, data_dir.parent / "log"
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("TDM_")} | {
-            "TDM_DATA_DIR": str(data_dir),
-            "TDM_PRESETS": str(presets),
-            "TDM_THREADS": "1",
-            "GRADIO_SERVER_PORT": str(port),
-        }
-        with self.log.open("wb") as log:
-            command = [sys.executable, "app.py"]
-            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-
-    def get(self, path: str) -> bytes:
-        with urlopen(self.url + path, timeout=PATIENCE_SECONDS) as answer:
-            return bytes(answer.read())
-
-    def status(self) -> dict[str, Any]:
-        return dict(json.loads(self.get("/gradio_api/study/status")))
-
-    def wait_for(self, reached: Any) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                if reached():
-                    return
-            except URLError:
-                pass
-            time.sleep(0.3)
-        pytest.fail(f"the app did not get there:\n{self.log.read_text()}")
-
-    def end(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE_SECONDS)
+READ = {".png": decode_png, ".mp4": decode_mp4}
 
 
 @pytest.fixture
@@ -103,6 +64,24 @@ def test_a_wrong_setting_is_two_lines_and_status_2(variable: str, value: str, to
     assert run.returncode == 2
     assert told in run.stderr
     assert len(run.stderr.strip().splitlines()) <= 2
+
+
+def test_every_published_systems_twin_goes_from_the_page_to_files(tmp_path: Path) -> None:
+    names = twins.write(tmp_path / "twins")
+    started = App(tmp_path / "data", tmp_path / "twins" / "presets")
+    try:
+        started.wait_for(lambda: b"Few-step studio" in started.get("/"))
+        client = Client(started.url, verbose=False, httpx_kwargs={"timeout": PATIENCE_SECONDS})
+        for name in names:
+            *files, numbers = client.predict(prompt="a cat on a mat", system=name, api_name="/compare")
+            read = [READ[Path(path).suffix](Path(path).read_bytes()) for path in files]
+            assert {media.shape[-3:] for media in read} == {(SIDE_PX, SIDE_PX, 3)}, name
+            assert {len(media) for media in read} == {FRAMES if name == "tdm-cogvideox-2b" else SIDE_PX}, name
+            assert not np.array_equal(read[0], read[2]), name
+            assert numbers["student"]["steps"] == 4, name
+        client.close()
+    finally:
+        assert started.end() == 0
 
 
 def test_importing_the_app_loads_neither_torch_nor_gradio() -> None:
