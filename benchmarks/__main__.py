@@ -11,6 +11,7 @@ BENCHMARKS = (
     "startup",
     "page",
     "engine_overhead",
+    "roles",
     "quality",
     "scorer_speed",
     "batching",

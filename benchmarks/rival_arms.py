@@ -202,13 +202,14 @@ TELLING = (
 )
 """One LoRA for 1, 2, 4 and 8 steps; twice the budget that one of the four students has that are trained for one."""
 
+LEARNING_RATES = (2e-4, 5e-4, 1e-3, 2e-3, 4e-3)
 RATES = tuple(
     Student(
         name=f"{arm.name}-{rate:g}",
         title=f"{arm.title}, rate {rate:g}",
         changes=(*arm.changes, f"optimiser.student_lr={rate:g}"),
     )
-    for arm, rate in product(METHODS, (2e-4, 5e-4, 1e-3, 2e-3))
+    for arm, rate in product(METHODS, LEARNING_RATES)
 )
 """Each method's learning rate, so that no rival loses by a rate that suits TDM."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.rival_arms import (
     ABLATIONS,
+    LEARNING_RATES,
     METHODS,
     MORE_ABLATIONS,
     STEPS,
@@ -47,7 +48,7 @@ def texts(rows: Rows) -> dict[str, str]:
     long = []
     for system, of_one in by_system.items():
         long += [tables[system], differences(of_one, system)]
-    long += [steps(main), ablations(main)]
+    long += [steps(main), ablations(main), rates(main)]
     shown = [picture.replace("](", "](../docs/") for picture in pictures.values()]
     short = [*tables.values(), *(picture.replace("](", "](docs/") for picture in pictures.values())]
     nothing = "No run has been recorded yet."
@@ -131,6 +132,15 @@ def steps(rows: Rows) -> str:
         lines.append([f"{arm.title} (change against alone)", *cells])
     lines = [line for line in lines if any(line[1:])]
     return _table(["", *(f"K = {k}" for k in STEPS)], lines) if lines else ""
+
+
+def rates(rows: Rows) -> str:
+    """Score by learning rate of the student, from which each method's own is chosen."""
+    lines = []
+    for method in METHODS:
+        cells = [_cell(_passed(rows, f"{method.name}-{rate:g}", 4)) for rate in LEARNING_RATES]
+        lines += [[method.title, *cells]] if any(cells) else []
+    return _table(["K = 4, one seed; rate", *(f"{rate:g}" for rate in LEARNING_RATES)], lines) if lines else ""
 
 
 def plots(rows: Rows) -> dict[str, str]:

@@ -12,7 +12,7 @@ rivals    K = 4: the teacher in every way at 4 and 8 evaluations, LCM-LoRA, DMD2
 ablations K = 4: landing, critic target, Huber; three seeds
 more      further ablations; one seed
 steps     K = 1, 2, 8: the teacher and all methods; one LoRA for all K in four ways; one seed
-rates     four learning rates for each method, to choose from; one seed
+rates     five learning rates for each method, to choose from; one seed
 ========= =============================================================================================
 """
 
