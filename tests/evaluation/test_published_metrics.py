@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -188,7 +189,7 @@ def tiny_clip(tmp_path_factory):
     config = CLIPConfig(
         text_config=part | ends | {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id},
         vision_config=part | {"image_size": 32, "patch_size": 16},
-        projection_dim=8,
+        projection_dim=768,  # of the published model: the aesthetic head fits no other
     )
     torch.manual_seed(0)
     CLIPModel(config).save_pretrained(folder)
@@ -286,6 +287,97 @@ def test_geneval_over_a_tiny_mask2former(tmp_path, tiny_clip):
     assert scorer.score([pixels], [item]) == [0.0]
     with pytest.raises(EvaluationError, match="fits the geneval suite"):
         scorer.score([pixels], [ITEM])
+
+
+class TinyOpenClip(torch.nn.Module):
+    """What open_clip's models offer, three colours wide."""
+
+    visual = SimpleNamespace(image_size=32)
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.words = torch.nn.Linear(3, 4), torch.nn.Embedding(256, 4)
+
+    def encode_image(self, batch):
+        assert batch.shape[1:] == (3, 32, 32)
+        return self.head(batch.mean(dim=(2, 3)))
+
+    def encode_text(self, tokens):
+        return self.words(tokens).mean(dim=1)
+
+
+class TinyInception(torch.nn.Module):
+    def __init__(self, name, features):
+        super().__init__()
+        assert (name, features) == ("inception-v3-compat", ["2048"])
+
+    def forward(self, batch):
+        assert batch.dtype == torch.uint8
+        return (torch.nn.functional.adaptive_avg_pool2d(batch.float(), 2).flatten(1),)
+
+
+class TinyLpips(torch.nn.Module):
+    def __init__(self, net, verbose):
+        super().__init__()
+
+    def forward(self, first, second):
+        assert -1 <= first.min() and first.max() <= 1
+        return (first - second).square().mean(dim=(1, 2, 3), keepdim=True)
+
+
+class Reader:
+    """Sees the one word that the picture's mean is above or below; it takes OpenCV's order of colours."""
+
+    def __call__(self, pixels):
+        return [[None, "bright" if pixels.mean() > 128 else "dark", 0.9]], None
+
+
+def tensors(text):
+    return torch.tensor([[ord(letter) % 256 for letter in f"{each:<40}"[:40]] for each in text])
+
+
+@pytest.fixture
+def tiny_packages(tmp_path, monkeypatch, tiny_clip):
+    """The packages and weights that published metrics ask for: the contracts of the real ones, at the smallest size."""
+
+    def shrink(picture):
+        return torch.from_numpy(np.asarray(picture.resize((32, 32))).copy()).permute(2, 0, 1).float() / 255
+
+    packages = {
+        "open_clip": SimpleNamespace(
+            create_model_and_transforms=lambda model, pretrained: (TinyOpenClip(), None, shrink),
+            get_tokenizer=lambda model: tensors,
+        ),
+        "torch_fidelity.feature_extractor_inceptionv3": SimpleNamespace(FeatureExtractorInceptionV3=TinyInception),
+        "lpips": SimpleNamespace(LPIPS=TinyLpips),
+        "rapidocr_onnxruntime": SimpleNamespace(RapidOCR=Reader),
+    }
+    weights = {
+        clip.HPS_HEAD: {"state_dict": TinyOpenClip().state_dict()},
+        clip.AESTHETIC_HEAD: {f"layers.{name}": value for name, value in clip.aesthetic_head(768).state_dict().items()},
+    }
+
+    def fetch(repository, file, metric):
+        torch.save(weights[repository, file], tmp_path / file)
+        return tmp_path / file
+
+    monkeypatch.setattr(extras, "import_module", packages.__getitem__)
+    monkeypatch.setattr(clip, "hub_file", fetch)
+    for module in (clip, sets):
+        monkeypatch.setattr(module, "TransformersClip", lambda repository: tiny_clip)
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if name not in ("geneval", "geneval-hf", "vbench")])
+def test_every_metric_scores_a_run_with_intervals_and_a_fingerprint(make_run, tiny_packages, monkeypatch, name):
+    """The three that are left have tests of their own, over a tiny detector and over programs."""
+    monkeypatch.setattr(sets, "RESAMPLES", 20)
+    folder = make_run(limit=6, seeds=2)
+    if name == "ocr":
+        monkeypatch.setattr(ocr, "target", lambda prompt: "bright")  # no caption of the scenes has words in it
+    results = report.score(Run.open(folder), [load_metric(name, "scenes", reference=folder / "teacher")])
+    row = results[name]["student"]
+    assert row["low"] <= row["value"] <= row["high"] and row["n"] > 0
+    assert results["metrics"][name]["fingerprint"]
 
 
 # --- what is missing is said in one message --------------------------------------------------------------------------

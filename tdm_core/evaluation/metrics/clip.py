@@ -115,7 +115,7 @@ def letterbox(pixels: Pixels, side: int, *, antialias: bool) -> Tensor:
     """HPS's preparation: the tensor resized to fit, padded with black, then normalised: [3, side, side]."""
     import torch
 
-    x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).float()[None] / 255
+    x = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float()[None] / 255
     scale = side / max(x.shape[-2:])
     size = [round(each * scale) for each in x.shape[-2:]]
     if scale != 1:
