@@ -204,9 +204,9 @@ def test_other_systems_leave_memory_when_one_needs_their_room(system, monkeypatc
         finish(engine.sample(SampleRequest(preset=name, role=Role.TEACHER, prompt=PROMPT, seed=SEED, steps=1)))
         return set(engine._systems)
 
-    monkeypatch.setattr("tdm_core.generation.engine.free_gb", lambda _: 1.0)
+    monkeypatch.setattr("tdm_core.generation.engine.engine.free_gb", lambda _: 1.0)
     assert (run("one"), run("two"), run("one")) == ({"one"}, {"two"}, {"one"})
-    monkeypatch.setattr("tdm_core.generation.engine.free_gb", lambda _: 100.0)
+    monkeypatch.setattr("tdm_core.generation.engine.engine.free_gb", lambda _: 100.0)
     assert run("two") == {"one", "two"}
 
 

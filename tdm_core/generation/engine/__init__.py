@@ -1,0 +1,6 @@
+"""From a loaded system to samples: the only part of generation that needs torch."""
+
+from tdm_core.generation.engine.devices import choose_device, free_gb
+from tdm_core.generation.engine.engine import Engine
+
+__all__ = ["Engine", "choose_device", "free_gb"]
