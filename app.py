@@ -37,7 +37,7 @@ from tdm_core.scenes import grammar
 from tdm_core.scenes.moving import grammar as moving
 from tdm_core.scenes.moving.sampling import sample_clip
 from tdm_core.scenes.sampling import sample_scene
-from tdm_core.settings import Settings
+from tdm_core.settings import Settings, rents_its_gpu
 from tdm_core.storage import Rounds, SegmentWriter, machine_secret
 from tdm_core.study import StudyService
 from tdm_core.study.quiz import Quiz
@@ -59,6 +59,7 @@ PRIVATE_NAMES = (
     "students",
 )
 HUB_SECONDS = 60.0  # between two commits
+COMPILE_SECONDS = 1200  # of ZeroGPU, once; the longest that it lends
 SUGGESTIONS, LONGEST_SUGGESTION = 6, 34
 LOOK_AGAIN_SECONDS = 10.0
 SCENE_WORDS = {
@@ -154,11 +155,6 @@ def serve(settings: Settings) -> None:
     wiring.close()
 
 
-def rents_its_gpu() -> bool:
-    """On ZeroGPU a device is there only while a decorated function runs."""
-    return bool(os.environ.get("SPACES_ZERO_GPU"))
-
-
 def sampler(wiring: Wiring, preset: Preset) -> Sampler:
     """What makes the page's pictures; on ZeroGPU each rents a GPU for as long as the bench says it takes."""
     if not rents_its_gpu():
@@ -166,6 +162,14 @@ def sampler(wiring: Wiring, preset: Preset) -> Sampler:
     import spaces  # before torch, and nowhere else
 
     wiring.engine.load(preset.name)  # in this process, so that the ones it forks for each sample find it loaded
+    if wiring.settings.compile == "on":
+
+        def compile_ahead() -> Any:
+            return wiring.engine.compile_ahead(preset.name, spaces)
+
+        made = spaces.GPU(duration=COMPILE_SECONDS)(compile_ahead)()
+        wiring.engine.use_ahead(preset.name, made)
+        logger.info("%s is compiled", preset.title, extra={"event": "compiled"})
 
     def sample(request: SampleRequest) -> Iterator[Progress | Sample]:
         yield from wiring.engine.sample(request)

@@ -23,7 +23,14 @@ Offload = Literal["none", "model", "sequential"]
 ON_A_SPACE = Path.home() / "tdm-data"
 """Where a Hugging Face Space keeps its data unless told otherwise: never among the code, which may be read-only, nor on
 a mounted bucket, whose locks do not hold."""
+ZERO_GPU = "SPACES_ZERO_GPU"
+"""Set by a Space on ZeroGPU."""
 READ_ELSEWHERE = {"TDM_REQUIRE_ALL"}  # read by the tests alone
+
+
+def rents_its_gpu(environ: Mapping[str, str] = os.environ) -> bool:
+    """On ZeroGPU a device is there only while a decorated function runs."""
+    return bool(environ.get(ZERO_GPU))
 
 
 def _folder(text: str) -> Path:
@@ -140,7 +147,8 @@ class Settings:
     """Keep components (model) or single layers (sequential) in main memory until used; unset: as each preset says."""
 
     compile: Compile = field(default="off", metadata={"parse": _compile})
-    """Whether denoisers are compiled for the device: the first run of each shape takes a while, later ones less."""
+    """Whether denoisers are compiled for the device: the first run of each shape takes a while, later ones less; on
+    ZeroGPU once, before the page starts."""
 
     replicas: int | None = field(default=None, metadata={"parse": _replicas})
     """Engines under Ray Serve, each on a device of its own; unset: one engine in this process."""

@@ -17,7 +17,7 @@ from tdm_core.generation.batching import Batcher
 from tdm_core.generation.engine import Engine
 from tdm_core.generation.presets import PROJECT, SHIPPED, Preset, load_presets
 from tdm_core.generation.sample import Progress, Sample, Sampler, SampleRequest
-from tdm_core.settings import Settings
+from tdm_core.settings import Settings, rents_its_gpu
 from tdm_core.study import StudyService
 from tdm_core.study.quiz import Quiz, read_quiz
 from tdm_core.toml_config import from_mapping
@@ -65,7 +65,7 @@ class Wiring:
             "device": told.device,
             "threads": told.threads,
             "offload": told.offload,
-            "compiled": told.compile == "on",
+            "compiled": told.compile == "on" and not rents_its_gpu(),  # there it is done ahead
         }
 
     @cached_property

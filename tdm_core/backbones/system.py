@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +80,7 @@ class System:
         self._student: _Side | None = None
         self._lora: tuple[Mapping[str, LoraLayer], LoraSettings] | None = None
         self._strength = 1.0
+        self._forward: Mapping[bool, Callable[[Any], Callable[..., Any]]] = {}
         self._active: tuple[_Side, float | None] | None = None
         self._encoded: OrderedDict[tuple[str, int | None, bool], tuple[dict[str, Tensor], float]] = OrderedDict()
         start_offload(pipeline, self.device, offload)
@@ -136,9 +137,17 @@ class System:
             side.pipeline.scheduler = (
                 self._scheduler(side.settings, flow_shift=flow_shift) if changed else side.scheduler
             )
-            switch_role(getattr(side.pipeline, self.family.DENOISER), student=student)
+            denoiser = getattr(side.pipeline, self.family.DENOISER)
+            switch_role(denoiser, student=student)
+            denoiser.__dict__.pop("forward", None)
+            if student in self._forward and (not student or strength == 1.0):  # the code has its weights in it
+                denoiser.forward = self._forward[student](denoiser)
             self._active = (side, flow_shift)
         return side.pipeline
+
+    def use_forward(self, by_side: Mapping[bool, Callable[[Any], Callable[..., Any]]]) -> None:
+        """What makes another ``forward`` for the denoiser of a side, the student's under True."""
+        self._forward, self._active = by_side, None
 
     def _set_strength(self, strength: float) -> None:
         assert self._student is not None and self._lora is not None, "the student is loaded before it is asked for"
@@ -149,7 +158,7 @@ class System:
         else:
             base = getattr(self._teacher.pipeline, denoiser)
             setattr(pipeline, denoiser, self._fold(base, layers, strength=lora.strength * strength))
-        self._strength = strength
+        self._strength, self._active = strength, None
 
     def _fold(self, base: Any, layers: Mapping[str, LoraLayer], *, strength: float) -> Any:
         folded = fold_lora(base, layers, strength=strength)

@@ -141,12 +141,22 @@ def test_it_starts_as_a_space_and_draws(space):
 # --- ZeroGPU --------------------------------------------------------------------------------------------------------
 
 FAKE_SPACES = '''
-import multiprocessing, pickle, sys
+import inspect, multiprocessing, pickle, sys
 assert "torch" not in sys.modules, "spaces must be imported before torch"
 ASKED = []
+def aoti_capture(module):
+    from tests.generation.test_ahead import Spaces
+    return Spaces.aoti_capture(module)
+def aoti_compile(exported):
+    from tests.generation.test_ahead import Spaces
+    return Spaces.aoti_compile(exported)
 def GPU(duration):
     """As ZeroGPU does it: a forked process for each call, arguments and results pickled, generators streamed."""
     def decorate(function):
+        if not inspect.isgeneratorfunction(function):
+            def streamed():
+                yield function()
+            return lambda: next(iter(GPU(duration=lambda: duration)(streamed)()))
         def rented(*args):
             ASKED.append(duration(*args))
             there, here = multiprocessing.Pipe()
@@ -178,11 +188,12 @@ made = finish(sample(SampleRequest(preset="tiny", role=Role.STUDENT, prompt="a c
 alone = finish(wiring.engine.sample(SampleRequest(preset="tiny", role=Role.STUDENT, prompt="a cat", seed=1)))
 assert (made.media == alone.media).all() and made.nfe == 4
 import spaces
-print(spaces.ASKED)
+print(spaces.ASKED, "forward" in vars(wiring.engine._systems["tiny"].pipeline(student=True).transformer))
 """
 
 
-def test_on_zerogpu_a_sample_rents_its_device_for_a_fitted_time(tmp_path, tiny_system):
+@pytest.mark.parametrize(("compiled", "told"), [("off", "[60] False"), ("on", "[1200, 60] True")])
+def test_on_zerogpu_a_sample_rents_its_device_for_a_fitted_time(tmp_path, tiny_system, compiled, told):
     (tmp_path / "spaces.py").write_text(FAKE_SPACES)
     environment = os.environ | {
         "SPACES_ZERO_GPU": "1",
@@ -191,8 +202,9 @@ def test_on_zerogpu_a_sample_rents_its_device_for_a_fitted_time(tmp_path, tiny_s
         "TDM_DATA_DIR": str(tmp_path / "data"),
         "TDM_DEVICE": "cpu",
         "TDM_THREADS": "1",
+        "TDM_COMPILE": compiled,
     }
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip() == "[60]"  # no bench has fitted this system
+    assert done.stdout.strip() == told  # no bench has fitted this system

@@ -20,6 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from tdm_core.errors import PresetError
+from tdm_core.generation.engine.ahead import Ahead, Compiler, compile_ahead, forward
 from tdm_core.generation.engine.devices import choose_device, device_errors, empty_cache, free_gb, threads
 from tdm_core.generation.engine.run import Emit, Kind, SampleRun, side_settings
 from tdm_core.generation.plan import make_plan
@@ -126,6 +127,24 @@ class Engine:
         """
         for role in Role:
             self.sample_batch([SampleRequest(preset=preset, role=role, prompt="warm-up", seed=0, steps=1)])
+
+    def compile_ahead(self, preset: str, compiler: Compiler) -> list[Ahead]:
+        """Code for both sides' denoisers, one sample at a time as the preset has it; `use_ahead` puts it to use.
+
+        The two may happen in different processes.
+        """
+        runs = [
+            self._prepare([SampleRequest(preset=preset, role=role, prompt="compile", seed=0)])
+            for role in (Role.TEACHER, Role.STUDENT)
+        ]
+        return self._device.run(lambda _: compile_ahead(runs, compiler), urgent=True)
+
+    def use_ahead(self, preset: str, made: Sequence[Ahead]) -> None:
+        """From now on run a loaded preset's sides by this code."""
+        system = self._systems[preset]
+        self._device.run(
+            lambda _: system.use_forward({side.student: partial(forward, ahead=side) for side in made}), urgent=True
+        )
 
     def forget(self, preset: str) -> None:
         """Free what is loaded of a preset that will not be asked for again."""

@@ -52,6 +52,10 @@ class SampleRun:
         strength = self.plan.strength if self.system.compiled else 1.0
         return self.plan.preset, self.student, self.plan.guided, len(self.requests), strength
 
+    @property
+    def denoiser(self) -> Any:
+        return getattr(self._pipeline(), self.system.family.DENOISER)
+
     def make(self, emit: Emit) -> list[Sample]:
         """Text to pixels, timed and counted."""
         import torch
@@ -60,7 +64,7 @@ class SampleRun:
 
         pipeline = self._pipeline()
         noise, generators = self._noise([request.seed for request in self.requests])
-        watch = Watch(getattr(pipeline, self.system.family.DENOISER), synchronize=synchronizer(self.system.device))
+        watch = Watch(self.denoiser, synchronize=synchronizer(self.system.device))
 
         def on_step(step: int, latents: Tensor) -> None:
             seconds = watch.lap()
