@@ -60,6 +60,8 @@ PRIVATE_NAMES = (
 )
 HUB_SECONDS = 60.0  # between two commits
 COMPILE_SECONDS = 1200  # of ZeroGPU, once; the longest that it lends
+KEEP_ALIVE_SECONDS = 75
+"""Longer than proxies keep their connections (60 s are usual): with uvicorn's 5 s a vote may meet a closing one."""
 SUGGESTIONS, LONGEST_SUGGESTION = 6, 34
 LOOK_AGAIN_SECONDS = 10.0
 SCENE_WORDS = {
@@ -328,6 +330,7 @@ def launch(page: Any, settings: Settings, service: StudyService, quiz: Quiz | No
         quiet=True,
         **launch_options(),
     )
+    page.server.config.timeout_keep_alive = KEEP_ALIVE_SECONDS
     logger.info("the page: %s", url, extra={"event": "serving", "url": url})
 
 

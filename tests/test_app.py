@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from urllib.error import HTTPError
 
@@ -47,6 +49,16 @@ def test_the_app_serves_makes_pairs_keeps_its_files_together_and_ends_when_told(
     assert "Traceback" not in app.log.read_text()
     assert {path.name for path in app.data_dir.iterdir()} >= {"study.sqlite3", "secret", "bank"}
     assert set(ROOT.iterdir()) - before == set()
+
+
+def test_a_connection_outlives_a_raters_pause(app: App) -> None:
+    app.wait_for(lambda: b"Few-step studio" in app.get("/"))
+    connection = HTTPConnection(app.url.removeprefix("http://"), timeout=PATIENCE_SECONDS)
+    for pause in (6, 0):  # uvicorn itself closes after 5
+        connection.request("GET", "/gradio_api/study/status")
+        assert connection.getresponse().read()
+        time.sleep(pause)
+    connection.close()
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from tdm_core.generation.sample import Progress, Sample, SampleRequest
 
 APP = "tdm"
 TRIES = 3
+MOMENT_SECONDS = 0.1
 
 logger = logging.getLogger("tdm")
 
@@ -39,10 +40,11 @@ class Replica:
             self._engine.warm_up(warm)
 
     async def sample(self, request: SampleRequest) -> AsyncIterator[Progress | Sample]:
-        events = self._batcher.sample(request)
+        events, sent = self._batcher.sample(request), time.monotonic()
         try:
-            while (event := await asyncio.to_thread(next, events, None)) is not None:
+            while (event := await asyncio.to_thread(_next, events, sent)) is not None:
                 yield event
+                sent = time.monotonic()
         finally:
             await asyncio.shield(asyncio.to_thread(_close, events))
 
@@ -154,6 +156,17 @@ class RayEngine:
             raise SamplingError(
                 "The machine that made this picture was lost again and again; try once more."
             ) from error
+
+
+def _next(events: Iterator[Progress | Sample], sent: float) -> Progress | Sample | None:
+    """The next event that is worth its way: a sample, a preview, or progress a moment after the last or the start.
+
+    Sending a step of a mini's student costs more than the step.
+    """
+    for event in events:
+        if isinstance(event, Sample) or event.preview is not None or time.monotonic() - sent > MOMENT_SECONDS:
+            return event
+    return None
 
 
 def _close(events: Any) -> None:

@@ -39,7 +39,8 @@ for request in (asked(1), asked(2, Role.TEACHER), asked(3, Role.TEACHER_FEW, ste
     events = list(remote.sample(request))
     made, mine = events[-1], finish(local.sample(request))
     assert (made.media == mine.media).all() and made.noise_sha256 == mine.noise_sha256, request
-    assert all(isinstance(event, Progress) for event in events[:-1]) and len(events) > 2
+    assert all(isinstance(event, Progress) for event in events[:-1])
+    assert len(events) > 2 or request.role is not Role.TEACHER  # its previews all come
 batch = remote.sample_batch([asked(4), asked(5)])
 assert [(a.media == b.media).all() for a, b in zip(batch, local.sample_batch([asked(4), asked(5)]))] == [True, True]
 try:
