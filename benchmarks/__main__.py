@@ -10,6 +10,7 @@ from benchmarks import readme
 BENCHMARKS = (
     "startup",
     "page",
+    "live",
     "engine_overhead",
     "roles",
     "quality",

@@ -88,11 +88,8 @@ CLIP_FRAMES, CLIP_FPS, CLIP_SECONDS = 32, 8, 60
 
 
 def main() -> None:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        raise SystemExit("no Chromium on this machine: install one with its package manager")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
         measures = [*interaction(browser), drift(browser)]
         with quiet_app() as url:
             measures = [*cold_start(browser, url), overhead(browser, url), *measures]
@@ -100,6 +97,13 @@ def main() -> None:
     for measure in measures:
         print(f"{measure.what:70} {measure.value:8.3f} {measure.unit:9} {measure.bar} {measure.met}")
     print(save("page", "make bench ARGS=page", measures))
+
+
+def find_chromium() -> str:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        raise SystemExit("no Chromium on this machine: install one with its package manager")
+    return found
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from tdm_core.generation.presets import load_presets
 from tdm_core.generation.sample import Role, Sample, SampleRequest, finish
 from tdm_core.serving.ray import RayEngine
 
-PRESET, USERS, PICTURES, RUNS = "mini-sd3", 8, 32, 3
+PRESET, USERS, PICTURES, RUNS = "mini-sd3", 16, 192, 3
 
 
 def main() -> None:
