@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -64,28 +64,16 @@ def _proxies(text: str) -> int:
     return int(text)
 
 
-def _offload(text: str) -> str:
-    if text not in get_args(Offload):
-        raise ValueError(f"{text!r} is not none, model or sequential")
-    return text
+def _one_of(choices: Any) -> Callable[[str], str]:
+    """A parser for one of a ``Literal``'s words."""
+    *others, last = get_args(choices)
 
+    def parse(text: str) -> str:
+        if text not in (*others, last):
+            raise ValueError(f"{text!r} is not {', '.join(others)} or {last}")
+        return text
 
-def _compile(text: str) -> str:
-    if text not in get_args(Compile):
-        raise ValueError(f"{text!r} is not on or off")
-    return text
-
-
-def _logs(text: str) -> str:
-    if text not in get_args(Logs):
-        raise ValueError(f"{text!r} is not text or json")
-    return text
-
-
-def _live(text: str) -> str:
-    if text not in get_args(Live):
-        raise ValueError(f"{text!r} is not auto, on or off")
-    return text
+    return parse
 
 
 def _database_url(text: str) -> str:
@@ -143,20 +131,20 @@ class Settings:
     threads: int | None = field(default=None, metadata={"parse": _threads})
     """CPU threads of one network evaluation; unset: all cores."""
 
-    offload: Offload | None = field(default=None, metadata={"parse": _offload})
+    offload: Offload | None = field(default=None, metadata={"parse": _one_of(Offload)})
     """Keep components (model) or single layers (sequential) in main memory until used; unset: as each preset says."""
 
-    compile: Compile = field(default="off", metadata={"parse": _compile})
+    compile: Compile = field(default="off", metadata={"parse": _one_of(Compile)})
     """Whether denoisers are compiled for the device: the first run of each shape takes a while, later ones less; on
     ZeroGPU once, before the page starts."""
 
     replicas: int | None = field(default=None, metadata={"parse": _replicas})
     """Engines under Ray Serve, each on a device of its own; unset: one engine in this process."""
 
-    logs: Logs = field(default="text", metadata={"parse": _logs})
+    logs: Logs = field(default="text", metadata={"parse": _one_of(Logs)})
     """How the app logs to stderr: text, or json, an object a line."""
 
-    live: Live = field(default="auto", metadata={"parse": _live})
+    live: Live = field(default="auto", metadata={"parse": _one_of(Live)})
     """Whether the page offers live distillation, which keeps a core busy for minutes; auto: not on a Space."""
 
     @classmethod
