@@ -111,7 +111,7 @@ SYSTEMS = {
             "base.path=assets/models/mini-pixart",
             "base.family=pixart",
             "base.max_sequence_length=14",
-            "trajectory.nodes=[1.0, 0.56, 0.35, 0.15]",
+            "trajectory.nodes=[0.85, 0.56, 0.35, 0.15]",
             f'lora.targets=[{LAYERS}, "adaln_single.linear"]',
         ),
     ),
