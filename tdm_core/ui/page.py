@@ -90,6 +90,11 @@ def build(inputs: PageInputs) -> gr.Blocks:
     return page
 
 
+SESSIONS = 256
+"""Gradio keeps an eighth of a MiB for each session, a program's call being one, and lets the oldest go only above this
+number (10,000 by default).  Whose is gone keeps link and history, which are the browser's."""
+
+
 def launch_options() -> dict[str, Any]:
     """How the page is launched wherever it runs: its looks, and nothing of Gradio's that would tell on the study."""
     return {
@@ -100,4 +105,5 @@ def launch_options() -> dict[str, Any]:
         "ssr_mode": False,  # its proxy would swallow our routes
         "enable_monitoring": False,  # public otherwise: names, counts and latencies of all events
         "run_history": False,
+        "state_session_capacity": SESSIONS,
     }

@@ -15,6 +15,7 @@ from gradio_client import Client
 from PIL import Image
 
 from tdm_core.generation.sample import Role
+from tdm_core.ui.page import launch_options
 from tests.needs import need
 from tests.ui.conftest import PATIENCE_SECONDS, ROOT, Studio, fakes_page
 from tests.ui.fakes import gradient
@@ -61,6 +62,11 @@ def test_results_are_refused_while_the_study_is_open_and_given_when_it_is_closed
     assert not re.search("left|right|student|teacher", str(refused.value))
     studio.control("/close")
     assert client.predict(api_name="/results")["votes"] == 0
+
+
+def test_what_is_kept_of_callers_is_bounded():
+    """Each call of a program is a session of its own, for which Gradio keeps an eighth of a MiB (measured)."""
+    assert launch_options()["state_session_capacity"] / 8 <= 40  # MiB
 
 
 def commands(kind: str) -> list[str]:
