@@ -73,9 +73,17 @@ def fakes_page(pictures: Path, **environment: str) -> Iterator[Studio]:
 
 
 @pytest.fixture(scope="session")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    with fakes_page(tmp_path_factory.mktemp("pictures")) as served:
-        yield served
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    with fakes_page(tmp_path_factory.mktemp("pictures")) as studio:
+        yield studio
+
+
+@pytest.fixture(scope="module")
+def studio(served: Studio) -> Studio:
+    """Each file begins with an open study and a full quiz, whatever the file before left paused or by invitation."""
+    served.control(pairs=3)
+    served.control(quiz_pairs=3)
+    return served
 
 
 @pytest.fixture(scope="module")  # while it lives, its event loop runs, and no test can run one of its own
