@@ -2,6 +2,8 @@
 
 Pictures of one prompt resemble each other, so prompts are drawn, never pictures. With ``strata`` (the categories of a
 suite) prompts are drawn within each stratum and the strata count equally: the estimate is the mean of their means.
+A stratum of one prompt has nothing to draw from, and would look certain: such strata are collapsed into one, as surveys
+do (Cochran, Sampling Techniques, 5A.12).
 The same seed draws the same prompts, so ratios of two estimates can be formed from ``bootstrap_means`` draw by draw.
 """
 
@@ -80,7 +82,8 @@ def paired_difference(
 def clustered_mean(values_by_cluster: Scores, *, strata: Strata | None = None) -> float:
     """The mean over all values; with strata the mean of the strata's means."""
     groups = _by_stratum(values_by_cluster, strata)
-    return float(np.mean([sums.sum() / counts.sum() for sums, counts in groups]))
+    total = sum(strata_in_it * sums.sum() / counts.sum() for strata_in_it, sums, counts in groups)
+    return float(total / sum(strata_in_it for strata_in_it, _, _ in groups))
 
 
 def bootstrap_means(
@@ -90,16 +93,19 @@ def bootstrap_means(
     rng = np.random.default_rng(seed)
     total = np.zeros(resamples)
     groups = _by_stratum(values_by_cluster, strata)
-    for sums, counts in groups:
+    for strata_in_it, sums, counts in groups:
         drawn = rng.integers(len(sums), size=(resamples, len(sums)))
-        total += sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    return total / len(groups)
+        total += strata_in_it * sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    return total / sum(strata_in_it for strata_in_it, _, _ in groups)
 
 
 def _by_stratum(
     values_by_cluster: Scores, strata: Strata | None
-) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Per stratum the sums and the counts of its clusters, in the order of their names."""
+) -> list[tuple[int, NDArray[np.float64], NDArray[np.float64]]]:
+    """Per group the number of its strata, mostly one, and the sums and the counts of its clusters.
+
+    In collapsed strata they are weighted, so that each of these counts equally.
+    """
     if not values_by_cluster or not all(len(values) for values in values_by_cluster.values()):
         raise ValueError("a bootstrap needs clusters, and values in each")
     if strata is not None and not values_by_cluster.keys() <= strata.keys():
@@ -107,10 +113,24 @@ def _by_stratum(
     groups: dict[Hashable, list[str]] = {}
     for name in sorted(values_by_cluster):
         groups.setdefault(strata[name] if strata else None, []).append(name)
-    return [
-        (
-            np.array([np.sum(values_by_cluster[name]) for name in names], dtype=float),
-            np.array([len(values_by_cluster[name]) for name in names], dtype=float),
-        )
-        for names in groups.values()
-    ]
+    found = []
+    for together in _collapsed(list(groups.values())):
+        sums, counts = [], []
+        for names in together:
+            values = [values_by_cluster[name] for name in names]
+            weight = 1 / sum(map(len, values)) if len(together) > 1 else 1.0
+            sums += [weight * np.sum(each) for each in values]
+            counts += [weight * len(each) for each in values]
+        found.append((len(together), np.array(sums, dtype=float), np.array(counts, dtype=float)))
+    return found
+
+
+def _collapsed(groups: list[list[str]]) -> list[list[list[str]]]:
+    """The strata that are drawn from together: those of one cluster, a lone one with the smallest other."""
+    alone = [names for names in groups if len(names) == 1]
+    others = [names for names in groups if len(names) > 1]
+    if len(alone) == 1 and others:
+        smallest = min(others, key=len)
+        others.remove(smallest)
+        alone.append(smallest)
+    return [*([names] for names in others), *([alone] if alone else [])]

@@ -21,11 +21,33 @@ def test_standard_error_agrees_with_that_of_the_cluster_means():
 
 
 def test_strata_count_equally_whatever_their_sizes():
-    scores = {"a": [1.0], "b": [0.0], "c": [0.0], "d": [0.0]}
-    strata = {"a": "colour", "b": "count", "c": "count", "d": "count"}
-    assert clustered_mean(scores) == 0.25
+    scores = {"a": [1.0], "a2": [1.0], "b": [0.0], "c": [0.0], "d": [0.0], "e": [0.0]}
+    strata = {name: "colour" if name.startswith("a") else "count" for name in scores}
+    assert clustered_mean(scores) == pytest.approx(1 / 3)
     estimate = clustered_bootstrap(scores, strata=strata)
     assert (estimate.value, estimate.low, estimate.high) == (0.5, 0.5, 0.5)  # no spread within a stratum
+
+
+def test_strata_of_one_cluster_are_drawn_from_together():
+    scores = {"a": [1.0, 1.0], "b": [0.0], "c": [0.5], "d": [0.5]}
+    strata = {"a": "colour", "b": "count", "c": "position", "d": "position"}
+    means = bootstrap_means(scores, strata=strata, resamples=4000)
+    # A third each: position is 1/2 whatever is drawn; of colour and count both, either, or one of each.
+    values, counts = np.unique(means.round(9), return_counts=True)
+    assert values == pytest.approx([1 / 6, 1 / 2, 5 / 6])
+    assert counts / 4000 == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
+    assert clustered_mean(scores, strata=strata) == 0.5
+
+
+def test_a_lone_stratum_of_one_cluster_joins_the_smallest_other():
+    scores = {"a": [1.0], "b": [0.0], "c": [0.0]}
+    strata = {"a": "colour", "b": "count", "c": "count"}
+    means = bootstrap_means(scores, strata=strata, resamples=4000)
+    # Each of the strata keeps half: a counts twice what b and c do, so k draws of a in three make 2k / (2k + 3 - k).
+    values, counts = np.unique(means.round(9), return_counts=True)
+    assert values == pytest.approx([0, 1 / 2, 4 / 5, 1])
+    assert counts / 4000 == pytest.approx([8 / 27, 12 / 27, 6 / 27, 1 / 27], abs=0.03)
+    assert clustered_mean(scores, strata=strata) == 0.5
 
 
 def test_pairing_removes_what_both_share():
