@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tdm_core.diffusion.trajectory import time_nodes
 from tdm_core.training.config import DistillConfig, TrajectoryConfig
-from tdm_core.training.landing import anchor_steps
+from tdm_core.training.landing import anchor_steps, rolled_out_steps
 
 RECIPE = Path(__file__).parent / "rivals.toml"
 BUDGET = 53_000
@@ -250,7 +250,5 @@ def forwards_per_row(config: DistillConfig) -> float:
     teacher = 2.0 if config.objective.guidance_scale > 1 else 1.0
     if config.objective.method == "lcm":
         return 2 + teacher  # and the student as its own target
-    numbers = list(config.trajectory.grids())
-    teacher += teacher * anchor_steps(config.objective.anchored_steps, config.trajectory.steps)
-    rolled_out = sum((number - 1) / 2 for number in numbers) / len(numbers)
-    return rolled_out + 1 + config.optimiser.fake_steps + teacher + 1
+    teacher += teacher * anchor_steps(config)
+    return rolled_out_steps(config) + 1 + config.optimiser.fake_steps + teacher + 1

@@ -175,7 +175,8 @@ class ObjectiveConfig:
     """Of the regulariser that ties the fake score to the teacher (0.02 in TDM-R1); costs a forward unless 0."""
     anchored_steps: int = 0
     """How many of the first steps are also drawn to where the guided teacher's own way from the same noise has come:
-    they decide what a prompt leaves open, and distribution matching alone lets its shares wander.  Costs forwards."""
+    they decide what a prompt leaves open, and distribution matching alone lets its shares wander.  Costs forwards.
+    Of ``trajectory.also_steps`` a number K has at most K - 1 of them."""
     anchor_weight: float = 1.0
     """Of that loss."""
     student_point: Literal["x0", "landing"] = "x0"
@@ -286,10 +287,10 @@ class DistillConfig:
     export: ExportConfig
 
     def __post_init__(self) -> None:
-        least = min(self.trajectory.grids())
+        steps, anchored = self.trajectory.steps, self.objective.anchored_steps
         _require(
-            0 <= self.objective.anchored_steps <= least,
-            f"objective.anchored_steps must lie in 0-{least}, the steps there are, got {self.objective.anchored_steps}",
+            0 <= anchored <= steps,
+            f"objective.anchored_steps must lie in 0-{steps}, the steps there are, got {anchored}",
         )
         _require(
             not self.objective.anchored_steps or self.trajectory.eta == 1,

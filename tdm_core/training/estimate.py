@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tdm_core.backbones.adapters import TRAINED_ROLES, LoraRoles, NetworkRole
 from tdm_core.backbones.shapes import example_inputs, saved_for_backward
 from tdm_core.training.config import DistillConfig
-from tdm_core.training.landing import anchor_steps
+from tdm_core.training.landing import anchor_steps, rolled_out_steps
 
 GIBI = 2**30
 TRAINED_BYTES = 4 + 4 + 8
@@ -71,11 +71,11 @@ def estimate(config: DistillConfig, network: nn.Module) -> Estimate:
 
 def evaluations_per_row(config: DistillConfig) -> float:
     """Forward-equivalents of an iteration over its rows: roll-out, student, fake, teacher, fake as critic."""
-    objective, rolled_out = config.objective, (config.trajectory.steps - 1) / 2
+    objective, rolled_out = config.objective, rolled_out_steps(config)
     fake = config.optimiser.fake_steps * (3 + (objective.teacher_weight > 0))
     student = 3 + (_at_once(config) < config.optimiser.batch_size)
     guided = 2 if objective.guidance_scale > 1 else 1
-    teacher = guided * (1 + anchor_steps(objective.anchored_steps, config.trajectory.steps))
+    teacher = guided * (1 + anchor_steps(config))
     return rolled_out + student + fake + teacher + 1
 
 

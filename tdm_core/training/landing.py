@@ -26,9 +26,23 @@ ANCHOR_SUBSTEPS = 3
 """Euler (DDIM) steps that the teacher takes for each of the student's, where these are anchored."""
 
 
-def anchor_steps(anchored: int, steps: int) -> float:
+def anchored_steps(config: DistillConfig, steps: int) -> int:
+    """How many of so many steps are anchored.  Of a further K never the last: what it lands on is a sharp picture, and
+    the teacher's own in so few steps is none."""
+    anchored = config.objective.anchored_steps
+    return anchored if steps == config.trajectory.steps else min(anchored, steps - 1)
+
+
+def rolled_out_steps(config: DistillConfig) -> float:
+    """Steps of the student before the one that is trained, on average of all rows."""
+    numbers = list(config.trajectory.grids())
+    return sum((steps - 1) / 2 for steps in numbers) / len(numbers)
+
+
+def anchor_steps(config: DistillConfig) -> float:
     """Steps of the teacher that anchoring takes, on average of all rows: each way is as long as its row's exit."""
-    return ANCHOR_SUBSTEPS * anchored * (anchored + 1) / 2 / steps
+    ways = [(anchored_steps(config, steps), steps) for steps in config.trajectory.grids()]
+    return sum(ANCHOR_SUBSTEPS * many * (many + 1) / 2 / steps for many, steps in ways) / len(ways)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +127,7 @@ class Losses:
     def __init__(self, config: DistillConfig, backbone: TrainableBackbone, uncond: Conditioning) -> None:
         """``uncond`` is the conditioning of the empty prompt, [1, ...]."""
         self.objective, self.trajectory, self.eta = config.objective, config.trajectory, config.eta
+        self.anchored = {steps: anchored_steps(config, steps) for steps in config.trajectory.grids()}
         self.teacher_nodes = time_nodes(lcm.TEACHER_STEPS, config.trajectory.shift)
         self.backbone, self.process, self.uncond = backbone, backbone.process, uncond
 
@@ -203,7 +218,7 @@ class Losses:
     def _anchor_losses(self, landing: Landing, x0: Tensor) -> Tensor:
         """How far rows of the anchored steps are from the guided teacher's way from their noise, [B]; else 0."""
         objective, start, losses = self.objective, landing.start, x0.new_zeros(len(x0))
-        rows = (start.exits < objective.anchored_steps).nonzero().flatten()
+        rows = (start.exits < self.anchored[len(start.nodes) - 1]).nonzero().flatten()
         if len(rows):
             way = x0_that_lands(
                 landing.x_t[rows], self._teachers_way(start, rows), landing.t[rows], landing.s[rows], self.process

@@ -30,6 +30,7 @@ def test_committed_recipes_can_be_read(path):
         ({"trajectory": {"steps": 0}}, r"trajectory.steps must lie in 1-16, got 0"),
         ({"trajectory": {"steps": 4, "shift": 1.0}, "objective": {"margin": 0.24}}, r"the shortest of 4 segments"),
         ({"trajectory": {"eta": 1.1}}, r"trajectory.eta must lie in 0-1, got 1.1"),
+        ({"objective": {"anchored_steps": 5}}, r"anchored_steps must lie in 0-4, the steps there are, got 5"),
         ({"trajectory": {"also_steps": [4]}}, r"also_steps must be numbers in 1-16, each once and not 4"),
         ({"trajectory": {"nodes": [1.0, 0.5]}}, r"4 steps need 4 numbers, got 2"),
         ({"trajectory": {"nodes": [1.0, 0.5, 0.6, 0.2]}}, r"nodes must fall from at most 1 to above 0"),

@@ -83,10 +83,10 @@ def test_what_waits_for_the_backward_is_what_really_waits():
         ({"objective": {"guidance_scale": 1.0}}, 9.5),
         ({"objective": {"teacher_weight": 0.1}}, 11.5),
         ({"trajectory": {"steps": 1}}, 9.0),
-        (
-            {"objective": {"anchored_steps": 2}},
-            15.0,
-        ),  # 3 and 6 guided steps for a quarter of the rows each
+        ({"objective": {"anchored_steps": 2}}, 15.0),  # 3 and 6 guided steps for a quarter of the rows each
+        ({"trajectory": {"also_steps": [1, 2, 8]}}, 10.375),  # rolled out 0, 0.5, 1.5 or 3.5 steps
+        # 2 steps of 4 and of 8, 1 of 2, none of 1: (9/4 + 9/8 + 3/2) / 4 guided steps a row
+        ({"trajectory": {"also_steps": [1, 2, 8]}, "objective": {"anchored_steps": 2}}, 12.8125),
     ],
     ids=str,
 )

@@ -61,6 +61,11 @@ def test_anchored_rows_cost_three_guided_evaluations_for_each_of_their_steps(tmp
     assert calls - without == ours
 
 
+def test_the_last_of_fewer_steps_is_never_anchored(tmp_path):
+    tables = {"trajectory": {"steps": 4, "also_steps": [1, 2]}, "objective": {"anchored_steps": 4}}
+    assert make(tmp_path, **tables)._losses.anchored == {4: 4, 1: 0, 2: 1}
+
+
 @torch.no_grad()
 def test_the_anchor_is_the_guided_teachers_own_way_from_the_noise(tmp_path):
     """Euler steps by hand; a student that lands there pays nothing, one beside it its distance."""
