@@ -21,17 +21,17 @@ PATIENCE_SECONDS = 240  # for a machine that is busy with something else
 
 
 class App:
-    def __init__(self, data_dir: Path, presets: Path) -> None:
+    def __init__(self, data_dir: Path, presets: Path | None = None) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.url, self.data_dir, self.log = f"http://127.0.0.1:{port}", data_dir, data_dir.parent / "log"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TDM_")} | {
             "TDM_DATA_DIR": str(data_dir),
-            "TDM_PRESETS": str(presets),
             "TDM_THREADS": "1",
             "GRADIO_SERVER_PORT": str(port),
         }
+        environment |= {"TDM_PRESETS": str(presets)} if presets else {}
         with self.log.open("wb") as log:
             command = [sys.executable, "app.py"]
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)

@@ -10,17 +10,9 @@ from axe_playwright_python.sync_playwright import Axe
 
 from tdm_core.ui.admin import ADMIN
 from tests.ui.server import ADMIN_TOKEN
+from tests.walk import TABS, open_tab
 
 LOOKS = [(1280, 860, "light"), (390, 844, "dark")]
-# A narrow window keeps the tabs that have no room in a menu.
-_TABS = "[...document.querySelectorAll('#tdm-tabs [role=tab], #tdm-tabs .overflow-dropdown button')]"
-TABS = f"() => [...new Set({_TABS}.map((tab) => tab.textContent.trim()))]"
-_NAMED = f"{_TABS}.findLast((tab) => tab.textContent.trim() === name)"
-
-
-def open_tab(page, name):
-    page.wait_for_function(f"(name) => {_NAMED}", arg=name)
-    page.evaluate(f"(name) => {_NAMED}.click()", name)
 
 
 def findings(page):
