@@ -90,7 +90,7 @@ def build(inputs: PageInputs) -> gr.Blocks:
     return page
 
 
-SESSIONS = 256
+SESSIONS = 128
 """Gradio keeps an eighth of a MiB for each session, a program's call being one, and lets the oldest go only above this
 number (10,000 by default).  Whose is gone keeps link and history, which are the browser's."""
 
