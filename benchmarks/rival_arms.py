@@ -7,7 +7,7 @@ backward passes not counted), whatever their method: `iterations_for` turns the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -21,7 +21,7 @@ from tdm_core.training.landing import anchor_steps, rolled_out_steps
 
 RECIPE = Path(__file__).parent / "rivals.toml"
 BUDGET = 53_000
-"""Forwards of 250 iterations of TDM with K = 4 and batches of 32; clips are given half of it."""
+"""Forwards of 250 iterations of TDM with K = 4 and batches of 32, or 505 with batches of 16; clips get half of it."""
 STEPS = (1, 2, 4, 8)
 SEEDS = (0, 1, 2)
 
@@ -132,22 +132,41 @@ SYSTEMS = {
 }
 """The students' grids and layers are those of `train/configs`."""
 
-TDM = Student(name="tdm", title="TDM")
-DMD2 = Student(
+SMALL_BATCH = "optimiser.batch_size=16"
+_TDM = Student(name="tdm", title="TDM")
+_DMD2 = Student(
     name="dmd2",
     title="DMD2 without GAN",
-    changes=(
-        "objective.method=dmd2",
-        "optimiser.fake_steps=5",
-        "optimiser.warmup_fake_steps=5",
-        "optimiser.student_lr=2e-3",
-    ),
+    changes=("objective.method=dmd2", "optimiser.fake_steps=5", "optimiser.warmup_fake_steps=5"),
 )
-LCM = Student(name="lcm", title="LCM-LoRA", changes=("objective.method=lcm", "optimiser.student_lr=2e-3"))
+_LCM = Student(name="lcm", title="LCM-LoRA", changes=("objective.method=lcm",))
+LEARNING_RATES = (2e-4, 5e-4, 1e-3, 2e-3, 4e-3)
+BEST_RATES = {"tdm": 1e-3, "dmd2": 2e-3, "lcm": 2e-3}
+
+
+def _varied(arm: Student, told: str, *changes: str) -> Student:
+    return replace(arm, name=f"{arm.name}-{told}", title=f"{arm.title}, {told}", changes=(*arm.changes, *changes))
+
+
+def _rate(value: float) -> str:
+    return f"optimiser.student_lr={value:g}"
+
+
+SMALL_BATCHES = tuple(_varied(arm, "batch16", _rate(BEST_RATES[arm.name]), SMALL_BATCH) for arm in (_TDM, _DMD2, _LCM))
+RATES = (
+    *(_varied(arm, f"{rate:g}", _rate(rate)) for arm, rate in product((_TDM, _DMD2, _LCM), LEARNING_RATES)),
+    *SMALL_BATCHES,
+)
+"""Each method's learning rate at batches of 32, then batches of 16 at the best: no rival loses by what suits TDM."""
+
+TDM = replace(_TDM, changes=(SMALL_BATCH,))
+DMD2 = replace(_DMD2, changes=(*_DMD2.changes, _rate(BEST_RATES["dmd2"]), SMALL_BATCH))
+LCM = replace(_LCM, changes=(*_LCM.changes, _rate(BEST_RATES["lcm"])))
 METHODS = (TDM, DMD2, LCM)
+"""Each as it is best of its row of `RATES`."""
 
 ABLATIONS = (
-    TDM,
+    replace(_TDM, name="tdm-batch32", title="TDM, batches of 32"),
     Student(
         name="clean-landing",
         title="clean landing: x0 diffused from 0, anywhere",
@@ -177,7 +196,7 @@ ABLATIONS = (
         paper="30.85, was 31.31",
     ),
 )
-"""Of TDM at K = 4."""
+"""Of TDM at K = 4 and batches of 32."""
 MORE_ABLATIONS = (
     Student(name="anchored", title="first two steps anchored", changes=("objective.anchored_steps=2",)),
     Student(name="critic-full-rate", title="critic keeps its rate", changes=("optimiser.decays=student",)),
@@ -186,7 +205,7 @@ MORE_ABLATIONS = (
     Student(name="guidance-decoupled", title="guidance decoupled", changes=("objective.guidance=decoupled",)),
 )
 
-MANY = ("trajectory.also_steps=[1, 2, 8]",)
+MANY = (*TDM.changes, "trajectory.also_steps=[1, 2, 8]")
 TELLING = (
     Student(name="any-k", title="one LoRA, K untold", changes=MANY, budget=2.0),
     Student(
@@ -207,21 +226,10 @@ TELLING = (
 )
 """One LoRA for 1, 2, 4 and 8 steps; twice the budget that one of the four students has that are trained for one."""
 
-LEARNING_RATES = (2e-4, 5e-4, 1e-3, 2e-3, 4e-3)
-RATES = tuple(
-    Student(
-        name=f"{arm.name}-{rate:g}",
-        title=f"{arm.title}, rate {rate:g}",
-        changes=(*arm.changes, f"optimiser.student_lr={rate:g}"),
-    )
-    for arm, rate in product(METHODS, LEARNING_RATES)
-)
-"""Each method's learning rate, so that no rival loses by a rate that suits TDM; the best of each is its own above."""
-
 
 def alone(arms: Sequence[Student], steps: int) -> tuple[Student, ...]:
     """The same methods, trained for another number of steps."""
-    return tuple(Student(**{**vars(arm), "name": f"{arm.name}-k{steps}", "steps": steps}) for arm in arms)
+    return tuple(replace(arm, name=f"{arm.name}-k{steps}", steps=steps) for arm in arms)
 
 
 def teachers(steps: int) -> tuple[Teacher, ...]:

@@ -10,6 +10,7 @@ from benchmarks.rival_arms import (
     LEARNING_RATES,
     METHODS,
     MORE_ABLATIONS,
+    SMALL_BATCHES,
     STEPS,
     SYSTEMS,
     TELLING,
@@ -135,12 +136,14 @@ def steps(rows: Rows) -> str:
 
 
 def rates(rows: Rows) -> str:
-    """Score by learning rate of the student, from which each method's own is chosen."""
+    """Score by the student's learning rate and by batch size, from which each method's own are chosen."""
     lines = []
-    for method in METHODS:
-        cells = [_cell(_passed(rows, f"{method.name}-{rate:g}", 4)) for rate in LEARNING_RATES]
+    for method, small in zip(METHODS, SMALL_BATCHES, strict=True):
+        names = [f"{method.name}-{rate:g}" for rate in LEARNING_RATES]
+        cells = [_cell(_passed(rows, name, 4)) for name in (*names, small.name)]
         lines += [[method.title, *cells]] if any(cells) else []
-    return _table(["K = 4, one seed; rate", *(f"{rate:g}" for rate in LEARNING_RATES)], lines) if lines else ""
+    head = ["K = 4, one seed; rate", *(f"{rate:g}" for rate in LEARNING_RATES), "best rate, batches of 16"]
+    return _table(head, lines) if lines else ""
 
 
 def plots(rows: Rows) -> dict[str, str]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -104,9 +105,13 @@ def _tables(path: Path) -> dict[str, object]:
 
 @cache
 def questions(number: int, *, moving: bool = False) -> tuple[tuple[str, str], ...]:
-    """Prompt and category of each answer in ``passed``; of the moving suite no more than it has."""
-    suite = moving_suite.load_suite() if moving else load_suite()
-    return tuple((item.prompt, item.tag.value) for item in limited(suite, number))
+    """Prompt and category of each answer in ``passed``, fewer of them being the first of more.
+
+    The scenes suite is asked again from its first prompt when it is used up, the moving one is not.
+    """
+    suite = limited(moving_suite.load_suite() if moving else load_suite(), None)
+    asked = islice(suite if moving else cycle(suite), number)
+    return tuple((item.prompt, item.tag.value) for item in asked)
 
 
 def values(passed: str) -> list[float]:
@@ -120,11 +125,16 @@ def mean(scores: Sequence[str]) -> BootstrapEstimate:
 
 
 def difference(first: Sequence[str], second: Sequence[str]) -> BootstrapEstimate:
-    """Of two arms, caption by caption and seed by seed; an arm without seeds counts once for each of the other's."""
+    """Of two arms, caption by caption and seed by seed; an arm without seeds counts once for each of the other's.
+
+    Where some were asked more than others, the questions that all were asked.
+    """
     most = max(len(first), len(second))
     first, second = ([*scores] * (most if len(scores) == 1 else 1) for scores in (first, second))
     least = min(len(first), len(second))
-    return paired_difference(_clusters(first[:least]), _clusters(second[:least]), strata=_strata(first))
+    asked = min(len(values(score)) for score in (*first, *second))
+    one, other = (_clusters(scores[:least], asked) for scores in (first, second))
+    return paired_difference(one, other, strata=_strata(first, asked))
 
 
 def seed_spread(scores: Sequence[str]) -> float:
@@ -136,19 +146,23 @@ def seed_spread(scores: Sequence[str]) -> float:
 def mean_of(passed: str) -> float:
     """The score of one run: the mean of the categories' means."""
     found: dict[str, list[float]] = {}
-    for tag, value in zip(_tags(passed), values(passed), strict=True):
+    for (_, tag), value in zip(_asked(passed), values(passed), strict=True):
         found.setdefault(tag, []).append(value)
     return float(np.mean([np.mean(of_tag) for of_tag in found.values()]))
 
 
-def _tags(passed: str) -> list[str]:
-    return [tag for _, tag in questions(len(values(passed)), moving=" " in passed)]
+def _asked(passed: str) -> tuple[tuple[str, str], ...]:
+    return questions(len(values(passed)), moving=" " in passed)
 
 
-def _clusters(scores: Sequence[str]) -> Mapping[str, Sequence[float]]:
-    by_seed = [values(score) for score in scores]
-    return {f"{number}": list(answers) for number, answers in enumerate(zip(*by_seed, strict=True))}
+def _clusters(scores: Sequence[str], asked: int | None = None) -> Mapping[str, Sequence[float]]:
+    """All answers to a prompt, of all seeds."""
+    found: dict[str, list[float]] = {}
+    for score in scores:
+        for (prompt, _), value in list(zip(_asked(score), values(score), strict=True))[:asked]:
+            found.setdefault(prompt, []).append(value)
+    return found
 
 
-def _strata(scores: Sequence[str]) -> Mapping[str, str]:
-    return {f"{number}": tag for number, tag in enumerate(_tags(scores[0]))}
+def _strata(scores: Sequence[str], asked: int | None = None) -> Mapping[str, str]:
+    return dict(_asked(scores[0])[:asked])

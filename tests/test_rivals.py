@@ -65,6 +65,7 @@ def some_rows():
         row(cut, 12, method="teacher"),
         *(row("tdm", right, seed) for seed, right in enumerate((18, 19, 20))),
         *(row("dmd2", right, seed, method="dmd2") for seed, right in enumerate((18, 18, 18))),
+        row("tdm-batch32", 17),
         row("squared", 15),
         row("any-k", 17, steps=(4, 1, 2, 8)),
     ]
@@ -114,8 +115,9 @@ def test_equal_budgets_are_equal_forwards(arm, per_row):
     assert spent * config.optimiser.batch_size == pytest.approx(BUDGET, rel=0.01)
 
 
-def test_tdm_gets_250_iterations():
-    assert TDM.config("mini-sd3", 0, BUDGET).optimiser.iterations == 250
+def test_a_smaller_batch_gets_more_iterations():
+    assert ABLATIONS[0].config("mini-sd3", 0, BUDGET).optimiser.iterations == 250
+    assert TDM.config("mini-sd3", 0, BUDGET).optimiser.iterations == 505
     assert iterations_for(TDM.config("mini-sd3", 0, 1), 1) == 1
 
 
@@ -160,7 +162,17 @@ def test_a_row_counts_as_long_as_recipe_teacher_and_questions_are_the_same():
     assert not rivals.is_current(job, None, "b", NUMBER)
     assert not rivals.is_current(job, made, "another teacher", NUMBER)
     assert not rivals.is_current(job, made, "b", 240)
+    assert rivals.is_current(job, made, "b", 12)  # more was asked than need be
     assert not rivals.is_current(job, replace(made, config_hash="another recipe"), "b", NUMBER)
+
+
+def test_a_used_up_suite_is_asked_again_and_a_row_that_was_asked_less_is_held_against_its_part():
+    asked, whole = questions(1110), len(set(questions(1110)))
+    assert asked[whole:] == asked[:whole] and asked[:NUMBER] == questions(NUMBER)
+    longer = "1" * NUMBER + "0" * (len(asked) - NUMBER)
+    assert mean([longer]).clusters == whole and mean([longer]).n == 1110
+    for paired in (difference([longer], [score(12).passed]), difference([score(NUMBER).passed], [score(12).passed])):
+        assert (paired.value, paired.n) == (pytest.approx(0.5), NUMBER)
 
 
 def test_each_method_is_judged_by_its_own_sampler():
@@ -204,4 +216,4 @@ def test_one_lora_for_all_steps_is_scored_at_each_and_lies_on_its_own_grids():
 
 def test_an_unknown_arm_is_told_with_those_there_are(capsys):
     assert rivals.main(["ablations", "--only", "nonsense", "--dry-run"]) == 2
-    assert "there are: tdm, clean-landing" in capsys.readouterr().err
+    assert "there are: tdm-batch32, clean-landing" in capsys.readouterr().err
