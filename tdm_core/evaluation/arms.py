@@ -2,7 +2,8 @@
 
 A student of K steps is compared with the full teacher, with the teacher cut to K steps (twice its network evaluations),
 and at equal evaluations: K steps without guidance, or K/2 steps with.  A cut teacher's score depends on where its steps
-lie, so each runs on the uniform grid and on the student's own, and reports keep both.
+lie, so each runs on the uniform grid and on the student's own, and reports keep both.  A student that was trained for
+further numbers of steps runs at each of them too.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tdm_core.errors import ConfigError
-from tdm_core.generation.plan import Plan, make_plan
+from tdm_core.generation.plan import Plan, make_plan, student_grids
 from tdm_core.generation.presets import Preset
 from tdm_core.generation.sample import Grid, Role, SampleRequest
 
@@ -49,7 +50,11 @@ class Arm:
 
 
 def arms_of(preset: Preset) -> dict[str, Arm]:
-    """All arms of a preset by name; without a guided teacher, or with one step, some make no sense and are left out."""
+    """All arms of a preset by name; without a guided teacher, or with one step, some make no sense and are left out.
+
+    Raises:
+        LoadError: if the student's LoRA lies here and cannot be read.
+    """
     teacher, student = preset.teacher, preset.student
     arms = [
         Arm(name="teacher", role=Role.TEACHER, steps=teacher.steps, guidance_scale=teacher.guidance_scale),
@@ -59,7 +64,9 @@ def arms_of(preset: Preset) -> dict[str, Arm]:
         arms += _on_both_grids("teacher_equal_unguided", student.steps, 1.0)
         if student.steps > 1:
             arms += _on_both_grids("teacher_equal_guided", student.steps // 2, teacher.guidance_scale)
-    arms.append(Arm(name="student", role=Role.STUDENT, steps=student.steps, guidance_scale=student.guidance_scale))
+    own = Arm(name="student", role=Role.STUDENT, steps=student.steps, guidance_scale=student.guidance_scale)
+    further = sorted(student_grids(preset).trained_steps - {student.steps})
+    arms += [own, *(replace(own, name=f"student_{steps}", steps=steps) for steps in further)]
     return {arm.name: arm for arm in arms}
 
 

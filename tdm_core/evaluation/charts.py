@@ -25,7 +25,8 @@ class Mark:
 
 def kind_of(arm: str) -> str:
     """Arms of one kind share a colour: the teacher cut to K steps, at equal evaluations, and so on."""
-    return next((kind for kind in ("few", "equal") if arm.startswith(f"teacher_{kind}")), arm)
+    kinds = {"teacher_few": "few", "teacher_equal": "equal", "student_": "student"}
+    return next((kind for beginning, kind in kinds.items() if arm.startswith(beginning)), arm)
 
 
 def bars(groups: Mapping[str, Sequence[Mark]]) -> str:

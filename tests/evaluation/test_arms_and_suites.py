@@ -6,6 +6,7 @@ import pytest
 
 from tdm_core.errors import ConfigError
 from tdm_core.evaluation.arms import arms_of, choose_arms, fingerprint
+from tdm_core.evaluation.charts import kind_of
 from tdm_core.evaluation.suites import load_suite
 from tdm_core.generation.presets import StudentSettings
 
@@ -20,8 +21,10 @@ def test_the_teacher_is_cut_in_every_fair_way(preset):
         "teacher_equal_guided": (4, (1.0, 0.5)),
         "teacher_equal_guided_student_grid": (4, (1.0, 0.6)),
         "student": (4, (1.0, 0.8, 0.6, 0.3)),
+        "student_2": (2, (1.0, 0.6)),
     }
     assert plans["teacher"].nfe == 56
+    assert kind_of("student_2") == kind_of("student") != kind_of("teacher")
 
 
 def test_a_one_step_student_has_no_teacher_of_half_a_step(preset):
@@ -43,7 +46,7 @@ def test_a_new_lora_changes_the_student_alone(preset):
         (4).to_bytes(8, "little") + b"{  }"
     )
     after = prints()
-    assert [name for name in before if before[name] != after[name]] == ["student"]
+    assert [name for name in before if before[name] != after[name]] == ["student", "student_2"]
 
 
 def test_new_base_weights_change_every_arm_and_a_new_card_none(preset):
