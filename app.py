@@ -18,6 +18,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from numpy.random import default_rng
@@ -139,13 +140,19 @@ def serve(settings: Settings) -> None:
 
     lessons = Lessons(wiring, preset) if offers_lessons(settings, preset) else None
     page = build_page(wiring, preset, visitors, service, warm, lessons, has_quiz=quiz is not None)
-    told_to_stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: told_to_stop.set())  # the page answers before its launch is over
+    told_to_stop: SimpleQueue[None] = (
+        SimpleQueue()
+    )  # an Event has a lock, and a second signal in its set would wait on it
+
+    def stop(*_: object) -> None:
+        told_to_stop.put(None)
+
+    signal.signal(signal.SIGTERM, stop)  # the page answers before its launch is over
     launch(page, settings, service, quiz)
-    signal.signal(signal.SIGTERM, lambda *_: told_to_stop.set())  # once more: a launch may set its own
+    signal.signal(signal.SIGTERM, stop)  # once more: a launch may set its own
     threading.Thread(target=prepare, name="tdm-prepare", daemon=True).start()
     try:
-        told_to_stop.wait()
+        told_to_stop.get()
     except KeyboardInterrupt:
         pass
     if lessons:
