@@ -86,9 +86,11 @@ def main(name: str = DEFAULT) -> None:
     measures = bars(results, exam.judge, of_world=name == DEFAULT)
     for measure in measures:
         print(f"{measure.what:60} {measure.value:6.3f} {measure.bar:9} {measure.met}")
-    for card in (preset.local(preset.base), preset.local(preset.student.lora)):
-        if card is not None:
-            write_scores(card / "README.md", scores_section(preset, results))
+    cards = [preset.local(preset.student.lora)]
+    if Path(preset.base).name == name:  # a second preset of the same base leaves its card alone
+        cards.append(preset.local(preset.base))
+    for card in filter(None, cards):
+        write_scores(card / "README.md", scores_section(preset, results))
     print(save(f"quality-{name}", f"python -m benchmarks.quality {name}", measures))
 
 

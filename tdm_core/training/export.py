@@ -124,7 +124,9 @@ def model_card(
     with_samples: bool = False,
 ) -> str:
     """The card: how to sample, how it was made, and a place for its scores; the base's licence where it names one."""
-    steps = " or ".join(map(str, about["trained_steps"]))
+    *fewer, most = sorted(about["trained_steps"])
+    steps = f"{', '.join(map(str, fewer))} or {most}" if fewer else str(most)
+    nodes = f"The time nodes of {steps} steps are" if fewer else "The time nodes are also"
     how = BY[config.objective.method]
     example = backbone.card_example(config.base.path, config.export.folder.as_posix(), about)
     return f"""---
@@ -135,14 +137,14 @@ tags: [lora, few-step, tdm]
 
 # {config.title}
 
-A {steps}-step student of `{config.base.path}`, distilled by {how}.
+A student of `{config.base.path}` for {steps} steps, distilled by {how}.
 {steps} network evaluations a sample, no guidance, {about["size"]} x {about["size"]} pixels.
 
 ```python
 {example}
 ```
 
-The time nodes are also in the file's metadata, key `{METADATA_KEY}`; other numbers of steps were not trained.
+{nodes} in the file's metadata, key `{METADATA_KEY}`; other numbers of steps were not trained.
 {_samples(config) if with_samples else ""}
 ## How it was made
 

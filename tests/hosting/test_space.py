@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -41,6 +42,8 @@ def space() -> Iterator[Path]:
 def test_the_folder_may_be_uploaded(space):
     assert problems(space) == []
     names = {path.relative_to(space).as_posix() for path in space.rglob("*") if path.is_file()}
+    shown = re.findall(r"\]\((docs/[^)]*)\)", (space / "README.md").read_text(encoding="utf-8"))
+    assert {path for path in shown if not path.endswith(".md")} <= names
     assert {"app.py", "README.md", "requirements.txt", "LICENSE", "assets/models/mini-sd3-tdm/README.md"} <= names
     assert not any(name.startswith(("tests/", ".", "build/", "data/", "hosting/")) for name in names)
 
