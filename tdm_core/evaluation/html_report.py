@@ -136,9 +136,9 @@ def plots(name: str, arms: Mapping[str, Any], rows: Mapping[str, Any]) -> Iterab
 
 
 def _best_of_each_kind(arms: Mapping[str, Any]) -> list[str]:
-    """One arm of each colour: of a cut teacher's variants the one that suits it best."""
+    """One arm of each colour: of a cut teacher's variants the one that suits it best, of a student its own steps'."""
     best: dict[str, str] = {}
-    for arm in sorted(arms, key=lambda arm: -(arms[arm]["value"] or 0)):
+    for arm in sorted(arms, key=lambda arm: (arm != "student", -(arms[arm]["value"] or 0))):
         best.setdefault(kind_of(arm), arm)
     return [best[kind] for kind in KINDS if kind in best]
 

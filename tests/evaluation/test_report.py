@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from tdm_core.errors import EvaluationError
-from tdm_core.evaluation import report
+from tdm_core.evaluation import html_report, report
 from tdm_core.evaluation.charts import Mark, _round_ticks, bars, scatter
 from tdm_core.evaluation.gallery import pairs
 from tdm_core.evaluation.metrics import Measured, frechet, scenes
@@ -140,3 +140,8 @@ def test_a_run_that_was_not_scored_cannot_be_published(run, tmp_path):
 )
 def test_axes_have_round_ticks(low, high, ticks):
     assert _round_ticks(low, high) == pytest.approx(ticks)
+
+
+def test_a_students_further_numbers_of_steps_stand_in_no_bar_of_its_own():
+    arms = {"student": {"value": 0.7}, "student_8": {"value": 0.9}, "teacher_few": {"value": 0.5}}
+    assert html_report._best_of_each_kind(arms) == ["student", "teacher_few"]
