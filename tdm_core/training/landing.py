@@ -128,7 +128,9 @@ class Losses:
         """``uncond`` is the conditioning of the empty prompt, [1, ...]."""
         self.objective, self.trajectory, self.eta = config.objective, config.trajectory, config.eta
         self.anchored = {steps: anchored_steps(config, steps) for steps in config.trajectory.grids()}
-        self.teacher_nodes = time_nodes(lcm.TEACHER_STEPS, config.trajectory.shift)
+        # From where the student starts: beyond it, a teacher of epsilon may know nothing of the picture.
+        start = config.trajectory.grids()[config.trajectory.steps][0]
+        self.teacher_nodes = time_nodes(lcm.TEACHER_STEPS, config.trajectory.shift) * start
         self.backbone, self.process, self.uncond = backbone, backbone.process, uncond
 
     def land(self, start: Start, *, keep_graph: bool) -> Landing:

@@ -46,6 +46,12 @@ def test_consistency_costs_four_evaluations_a_row_and_has_no_critic(tmp_path):
     assert report.fake_loss == 0
 
 
+def test_consistency_is_learnt_from_where_the_student_starts(tmp_path):
+    trainer = clean_trainer(tmp_path, objective={"method": "lcm"}, trajectory={"steps": 2, "nodes": [0.8, 0.4]})
+    nodes = trainer._losses.teacher_nodes
+    assert (float(nodes[0]), float(nodes[-1]), len(nodes)) == (0.8, 0.0, 51)
+
+
 def test_micro_batches_do_not_change_the_consistency_loss(tmp_path):
     losses = [
         clean_trainer(tmp_path, objective={"method": "lcm"}, run={"micro_batch": size}).train_step().student_loss
