@@ -140,9 +140,8 @@ def serve(settings: Settings) -> None:
 
     lessons = Lessons(wiring, preset) if offers_lessons(settings, preset) else None
     page = build_page(wiring, preset, visitors, service, warm, lessons, has_quiz=quiz is not None)
-    told_to_stop: SimpleQueue[None] = (
-        SimpleQueue()
-    )  # an Event has a lock, and a second signal in its set would wait on it
+    # An Event has a lock, on which a second signal would wait for ever if it came while the first is in set().
+    told_to_stop: SimpleQueue[None] = SimpleQueue()
 
     def stop(*_: object) -> None:
         told_to_stop.put(None)
