@@ -218,13 +218,20 @@ TELLING = (
         budget=2.0,
     ),
     Student(
+        name="any-k-apart-long",
+        title="K told by the grid, four times the budget",
+        changes=(*MANY, "trajectory.apart=0.008"),
+        budget=4.0,
+    ),
+    Student(
         name="any-k-told",
         title="student and critic told by an embedding",
         changes=(*MANY, "trajectory.told=both"),
         budget=2.0,
     ),
 )
-"""One LoRA for 1, 2, 4 and 8 steps; twice the budget that one of the four students has that are trained for one."""
+"""One LoRA for 1, 2, 4 and 8 steps; twice the budget that one of the four students has that are trained for one, and
+once as much as these four have together."""
 
 
 def alone(arms: Sequence[Student], steps: int) -> tuple[Student, ...]:
