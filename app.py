@@ -79,6 +79,8 @@ MOVING_WORDS = {
     "canvas": SCENE_WORDS["canvas"],
 }
 
+Events = Iterator[Progress | Sample]
+
 logger = logging.getLogger("tdm")
 
 
@@ -179,11 +181,20 @@ def sampler(wiring: Wiring, preset: Preset) -> Sampler:
         wiring.engine.use_ahead(preset.name, made)
         logger.info("%s is compiled", preset.title, extra={"event": "compiled"})
 
-    def sample(request: SampleRequest) -> Iterator[Progress | Sample]:
-        yield from wiring.engine.sample(request)
+    return rented(wiring.engine.sample, wiring)
 
-    rented: Sampler = spaces.GPU(duration=seconds_of(wiring.presets, read_fits()))(sample)
-    return rented
+
+def rented(make: Callable[..., Events], wiring: Wiring) -> Callable[..., Events]:
+    """Each call of ``make``, whose first argument is a request, with a GPU of ZeroGPU's for as long as it needs one."""
+    import spaces
+
+    seconds = seconds_of(wiring.presets, read_fits())
+
+    def made(*asked: Any) -> Events:
+        yield from make(*asked)
+
+    with_gpu: Callable[..., Events] = spaces.GPU(duration=lambda request, *_: seconds(request))(made)
+    return with_gpu
 
 
 class Lessons:
@@ -304,9 +315,11 @@ def readiness(wiring: Wiring) -> Callable[[str], list[str]]:
 
 
 def trajectory(wiring: Wiring, visitors: Visitors) -> Trajectory:
-    def look_inside(request: SampleRequest, moments: Sequence[float]) -> Iterator[Progress | Sample]:
-        with visitors.present():
-            yield from wiring.engine.trajectory(request, moments)
+    """The engine's of this process, wherever pictures are made: only it knows what a network believes on its way."""
+    look = rented(wiring.engine.trajectory, wiring) if rents_its_gpu() else wiring.engine.trajectory
+
+    def look_inside(request: SampleRequest, moments: Sequence[float]) -> Events:
+        yield from visitors.admitted(look(request, moments), request)
 
     return look_inside
 

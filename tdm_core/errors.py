@@ -4,6 +4,7 @@ TDMError
 ├── ConfigError          a file, option or environment variable is wrong: exit status 2
 │   └── PresetError      a system's preset cannot be read or names what is not there
 ├── RequestError         a prompt, seed or step count outside its range: shown beside the field
+├── BusyError            too many others wait for the same
 ├── LoadError            weights are missing, gated, half-downloaded or do not fit
 ├── SamplingError        a run broke off (out of memory, no numbers in the picture)
 ├── TrainingError        a run cannot go on (non-finite loss, checkpoint of another configuration)
@@ -40,6 +41,10 @@ class PresetError(ConfigError):
 
 class RequestError(TDMError):
     """A request value outside its range; the message names the range."""
+
+
+class BusyError(TDMError):
+    """Too many others wait for the same; nothing was begun.  The message estimates how long they will take."""
 
 
 class LoadError(TDMError):

@@ -22,7 +22,6 @@ from tdm_core.ui.words import with_word, word_buttons, words_value
 
 HERE = Path(__file__).parent
 SUGGESTIONS = 6
-TEACHERS_AT_ONCE = 8  # more wait in Gradio's queue, so that threads remain for students
 MAX_DICE = 9999
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 AT_ONCE: dict[str, Any] = PRIVATE | {"queue": False}
@@ -71,7 +70,7 @@ def compare_tab(inputs: PageInputs, handlers: Handlers, desk: gr.State) -> Compa
 
     fields = [system, prompt, seed, student_steps, teacher_steps, *fine]
     run = {"inputs": [*fields, desk], "outputs": [compared, note], "concurrency_limit": None}
-    rest = {"inputs": desk, "outputs": compared, "concurrency_limit": TEACHERS_AT_ONCE}
+    rest = {"inputs": desk, "outputs": compared, "concurrency_limit": None}
     often = PRIVATE | {"trigger_mode": "multiple"}
     started = gr.on([generate.click, prompt.submit, go.change], handlers.student, **run, **often)
     started.then(handlers.teachers, **rest, **often)
@@ -111,7 +110,7 @@ def compare_tab(inputs: PageInputs, handlers: Handlers, desk: gr.State) -> Compa
     words.select(add_word, prompt, prompt, **AT_ONCE)
     compared.select(reopen, None, fields, **AT_ONCE)
     gr.on([teacher_steps.input, fine[0].input], count, [system, teacher_steps, fine[0]], teacher_steps, **AT_ONCE)
-    gr.api(compare_endpoint(handlers), api_name="compare", concurrency_limit=TEACHERS_AT_ONCE)
+    gr.api(compare_endpoint(handlers), api_name="compare", concurrency_limit=None)
 
     def restore(request: gr.Request) -> list[Any]:
         asked, told = handlers.linked(request.query_params)

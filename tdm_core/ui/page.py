@@ -94,6 +94,9 @@ SESSIONS = 128
 """Gradio keeps an eighth of a MiB for each session, a program's call being one, and lets the oldest go only above this
 number (10,000 by default).  Whose is gone keeps link and history, which are the browser's."""
 
+THREADS = 96
+"""More than `Visitors` admits, so that one is left for whoever is to be told that the page is busy."""
+
 
 def launch_options() -> dict[str, Any]:
     """How the page is launched wherever it runs: its looks, and nothing of Gradio's that would tell on the study."""
@@ -106,4 +109,5 @@ def launch_options() -> dict[str, Any]:
         "enable_monitoring": False,  # public otherwise: names, counts and latencies of all events
         "run_history": False,
         "state_session_capacity": SESSIONS,
+        "max_threads": THREADS,
     }

@@ -33,7 +33,7 @@ def race_tab(inputs: PageInputs, handlers: Handlers, desk: gr.State) -> None:
     def start(desk: Desk) -> Iterator[dict[str, Any]]:
         yield from run_race(inputs, desk.board.asked if desk.board else handlers.example)
 
-    started = track.submit(start, desk, track, concurrency_limit=2, **private)
+    started = track.submit(start, desk, track, concurrency_limit=None, **private)
     track.stop(None, None, None, cancels=[started], **private)
 
 

@@ -41,7 +41,7 @@ def steps_tab(trajectory: Trajectory, handlers: Handlers, desk: gr.State) -> Non
             yield empty | value
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    started = film.submit(start, desk, film, concurrency_limit=2, **private)
+    started = film.submit(start, desk, film, concurrency_limit=None, **private)
     film.stop(None, None, None, cancels=[started], **private)
 
 

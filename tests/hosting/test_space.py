@@ -180,22 +180,25 @@ def GPU(duration):
 PROGRAM = """
 import sys
 import app
+from tdm_core.generation.visitors import Visitors
 from tdm_core.generation.sample import Role, SampleRequest, finish
 from tdm_core.settings import Settings
 from tdm_core.wiring import Wiring
 wiring = Wiring(Settings.from_env())
 preset = wiring.presets["tiny"]
 sample = app.sampler(wiring, preset)
+look = app.trajectory(wiring, Visitors(sample))
 assert list(wiring.engine._systems) == ["tiny"], "loaded before the page starts"
-made = finish(sample(SampleRequest(preset="tiny", role=Role.STUDENT, prompt="a cat", seed=1)))
-alone = finish(wiring.engine.sample(SampleRequest(preset="tiny", role=Role.STUDENT, prompt="a cat", seed=1)))
-assert (made.media == alone.media).all() and made.nfe == 4
+request = SampleRequest(preset="tiny", role=Role.STUDENT, prompt="a cat", seed=1)
+made, looked_into = finish(sample(request)), finish(look(request, ()))
+alone = finish(wiring.engine.sample(request))
+assert (made.media == alone.media).all() and (looked_into.media == alone.media).all() and made.nfe == 4
 import spaces
 print(spaces.ASKED, "forward" in vars(wiring.engine._systems["tiny"].pipeline(student=True).transformer))
 """
 
 
-@pytest.mark.parametrize(("compiled", "told"), [("off", "[60] False"), ("on", "[1200, 60] True")])
+@pytest.mark.parametrize(("compiled", "told"), [("off", "[60, 60] False"), ("on", "[1200, 60, 60] True")])
 def test_on_zerogpu_a_sample_rents_its_device_for_a_fitted_time(tmp_path, tiny_system, compiled, told):
     (tmp_path / "spaces.py").write_text(FAKE_SPACES)
     environment = os.environ | {

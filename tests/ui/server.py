@@ -21,6 +21,7 @@ from starlette.routing import Route
 from tdm_core.errors import LoadError
 from tdm_core.generation.presets import Example, Preset, load_presets
 from tdm_core.generation.sample import Role, SampleRequest
+from tdm_core.generation.visitors import Visitors
 from tdm_core.scenes import grammar
 from tdm_core.study import MemoryStore, StudyRules, StudyService, Trial
 from tdm_core.study.quiz import Quiz, QuizRules
@@ -110,7 +111,7 @@ def main(port: int) -> None:
     page = build(
         PageInputs(
             preset=MINI,
-            sample=fakes.sample,
+            sample=Visitors(fakes.sample).sample,
             suggest=lambda: SUGGESTIONS,
             unknown_words=grammar.unknown_words,
             trained_steps=frozenset({4}),

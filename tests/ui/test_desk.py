@@ -6,6 +6,7 @@ import pytest
 from tdm_core.generation.plan import make_plan
 from tdm_core.generation.presets import load_presets
 from tdm_core.generation.sample import Progress, Role
+from tdm_core.generation.visitors import Visitors
 from tdm_core.scenes import grammar
 from tdm_core.ui import desk as desk_module
 from tdm_core.ui import texts
@@ -159,3 +160,12 @@ def test_who_waits_is_told_how_many_go_first(handlers):
     next(running)
     item = next(item for item in board.value()["items"] if item["id"] == "student")
     assert (item["state"], item["message"]) == ("queued", "waiting, 3 ahead")
+
+
+def test_who_would_wait_too_long_is_told_on_the_card(handlers):
+    board = Board(
+        handlers.example, Visitors(FakeSampler(seconds_per_step=0), students=0).sample, lambda media, name: {}
+    )
+    list(board.run(Role.STUDENT))
+    item = next(item for item in board.value()["items"] if item["id"] == "student")
+    assert item["state"] == "failed" and item["message"].startswith("Busy: 0 others wait for the same.")
