@@ -11,11 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tdm_core.errors import ConfigError
+from tdm_core.errors import ConfigError, PresetError
 from tdm_core.generation.bank import STUDY_PROMPTS, Bank, BankProgress, build_bank, read_prompts
 from tdm_core.generation.batching import Batcher
 from tdm_core.generation.engine import Engine
-from tdm_core.generation.presets import PROJECT, SHIPPED, Preset, load_presets
+from tdm_core.generation.presets import PROJECT, SHIPPED, Preset, load_presets, read_folder
 from tdm_core.generation.sample import Progress, Sample, Sampler, SampleRequest
 from tdm_core.settings import Settings, rents_its_gpu
 from tdm_core.study import StudyService
@@ -51,8 +51,29 @@ class Wiring:
 
     @cached_property
     def presets(self) -> dict[str, Preset]:
-        """Raises `PresetError` if one cannot be read."""
-        return load_presets([SHIPPED, *([self.settings.presets] if self.settings.presets else [])])
+        """Those that can be read.
+
+        Raises:
+            PresetError: if a shipped one cannot, or the user's folder is not there.
+        """
+        return load_presets([SHIPPED]) | self._own_presets[0]
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """Names of the user's files that are no presets -> why: one typo must not take the other systems away."""
+        return self._own_presets[1]
+
+    @cached_property
+    def _own_presets(self) -> tuple[dict[str, Preset], dict[str, str]]:
+        return read_folder(self.settings.presets) if self.settings.presets else ({}, {})
+
+    def preset(self, name: str) -> Preset:
+        """Raises `PresetError` if it cannot be read, be there a shipped one of its name or not, or there is none."""
+        if name in self.unreadable:
+            raise PresetError(self.unreadable[name])
+        if name not in self.presets:
+            raise PresetError(f"no preset {name!r}; there are: {', '.join(self.presets)}")
+        return self.presets[name]
 
     @cached_property
     def engine(self) -> Engine:
@@ -131,11 +152,9 @@ class Wiring:
 
     def study_preset(self, name: str | None) -> Preset:
         """Raises `ConfigError` if there is none of that name; without a name, the demo's or else the first."""
-        if name is None or (name == DEMO_PRESET and name not in self.presets):
+        if name is None or name == DEMO_PRESET:
             return self.presets.get(DEMO_PRESET) or next(iter(self.presets.values()))
-        if name not in self.presets:
-            raise ConfigError(f"preset: no {name!r}; there are: {', '.join(self.presets)}")
-        return self.presets[name]
+        return self.preset(name)
 
     def reports(self) -> list[Report]:
         """The published evaluations, the demo's model first; see `tdm_core.evaluation.publish`."""

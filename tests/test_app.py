@@ -29,6 +29,7 @@ def app(tmp_path: Path, tiny_system: Path) -> Iterator[App]:
     presets = tmp_path / "presets"
     presets.mkdir()
     shutil.copy(tiny_system / "presets" / "tiny.toml", presets / "mini-sd3.toml")
+    (presets / "bad.toml").write_text('colour = "red"\n')  # one typo must not take the page away
     started = App(tmp_path / "data", presets)
     yield started
     started.process.kill()
@@ -47,12 +48,13 @@ def test_the_app_serves_makes_pairs_keeps_its_files_together_and_ends_when_told(
         app.get("/gradio_api/study/results")
     assert app.end() == 0
     assert "Traceback" not in app.log.read_text()
+    assert "bad.toml: unknown key 'colour'" in app.log.read_text()
     assert {path.name for path in app.data_dir.iterdir()} >= {"study.sqlite3", "secret", "bank"}
     assert set(ROOT.iterdir()) - before == set()
 
 
 def test_a_connection_outlives_a_raters_pause(app: App) -> None:
-    app.wait_for(lambda: b"Few-step studio" in app.get("/"))
+    app.wait_for(lambda: "the page: " in app.log.read_text())  # told once the server has been set up
     connection = HTTPConnection(app.url.removeprefix("http://"), timeout=PATIENCE_SECONDS)
     for pause in (6, 0):  # uvicorn itself closes after 5
         connection.request("GET", "/gradio_api/study/status")

@@ -1,7 +1,8 @@
 """Loading and calling, the same for every family: a folder or Hub repository to a stock pipeline, prompts to latents.
 
-Every way in which weights can be missing, damaged or of another model ends in a `LoadError` that says so and
-names the cure: the stock loaders only warn, or raise what no user can read, for most of them.
+Every way in which weights can be missing or damaged ends in a `LoadError` that says so and names the cure: the stock
+loaders only warn, or raise what no user can read, for most of them.  Settings that no file could satisfy (another
+family's base, a size that it cannot make, an option that the pipeline lacks) are a `ConfigError`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import errno
 import inspect
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -29,12 +31,14 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
+from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tdm_core.backbones.lora_file import ADAPTER_CONFIG, FETCH_AGAIN
+from tdm_core.backbones.options import check_options
 from tdm_core.backbones.schedulers import given_times
-from tdm_core.errors import LoadError
+from tdm_core.errors import ConfigError, LoadError
 
 INDEX = "model_index.json"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model")
@@ -53,8 +57,8 @@ OnStep = Callable[[int, Tensor], None]
 """Told after each step how many are done, and the latents [B, ...]."""
 
 Offload = Literal["none", "model", "sequential"]
-BLOCK_LISTS = ("transformer_blocks", "single_transformer_blocks")
 """Keep whole components, or single layers, in main memory until they are used."""
+BLOCK_LISTS = ("transformer_blocks", "single_transformer_blocks")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,20 +150,24 @@ def load_pipeline(
         vae: a folder or Hub repository whose autoencoder replaces the base's.
 
     Raises:
-        LoadError: if the base is missing, gated, incomplete or of another family.
+        LoadError: if the base is missing, gated or incomplete.
+        ConfigError: if it is of another family.
     """
     if Path(base).is_dir():
         check_folder(Path(base), omit)
     parts: dict[str, Any] = dict.fromkeys(omit)
     if "requires_safety_checker" in inspect.signature(pipeline_class.__init__).parameters:
         parts["requires_safety_checker"] = False
+    place = str(base)
     try:
-        _check_class(pipeline_class, base, revision)
+        check_class(pipeline_class, base, revision)
         if vae:
-            parts["vae"] = AutoModel.from_pretrained(str(vae), dtype=dtype)
+            place = str(vae)
+            parts["vae"] = AutoModel.from_pretrained(place, dtype=dtype)
+            place = str(base)
         pipeline: Any = pipeline_class.from_pretrained(base, dtype=dtype, revision=revision, variant=variant, **parts)
     except LOAD_ERRORS as error:
-        raise LoadError(_explain(error, str(base))) from error
+        raise LoadError(_explain(error, place)) from error
     pipeline.set_progress_bar_config(disable=True)
     if vae_slicing:
         pipeline.vae.enable_slicing()
@@ -203,12 +211,10 @@ def call(pipeline: Any, text: Mapping[str, Tensor], run: Run, **more: Any) -> Te
     """The latents of a stock pipeline, which reports each step; ``more`` are its own arguments.
 
     Raises:
-        LoadError: if the pipeline has no such option, or its scheduler cannot be put at the run's times.
+        ConfigError: if the pipeline has no such option, or its scheduler cannot be put at the run's times.
     """
+    check_options(type(pipeline), run.options)
     taken = inspect.signature(type(pipeline).__call__).parameters
-    for name in run.options:
-        if name not in taken or name in text or name in more:
-            raise LoadError(f"options: {type(pipeline).__name__} takes no {name!r} from a preset.\nMend its options.")
 
     def callback(_: Any, index: int, __: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         run.on_step(index + 1, tensors["latents"])
@@ -234,11 +240,11 @@ def call(pipeline: Any, text: Mapping[str, Tensor], run: Run, **more: Any) -> Te
 
 
 def divisible(size: Size, multiple: int) -> None:
-    """Raises `LoadError` if a model of pictures cannot make this size."""
+    """Raises `ConfigError` if a model of pictures cannot make this size."""
     if size.frames != 1:
-        raise LoadError(f"{size}: this base makes pictures.\nLeave out frames in the preset, and media.")
+        raise ConfigError(f"{size}: this base makes pictures.\nLeave out frames in the preset, and media.")
     if size.height % multiple or size.width % multiple:
-        raise LoadError(f"{size}: this base makes multiples of {multiple} only.\nMend the preset's size.")
+        raise ConfigError(f"{size}: this base makes multiples of {multiple} only.\nMend the preset's size.")
 
 
 def to_pixels(samples: Tensor) -> np.ndarray:
@@ -297,24 +303,27 @@ def _files(repository: str) -> list[str]:
         return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
 
 
-def _check_class(pipeline_class: type[DiffusionPipeline], base: str | Path, revision: str | None) -> None:
+def check_class(pipeline_class: type[DiffusionPipeline], base: str | Path, revision: str | None = None) -> None:
+    """Raises `ConfigError` if the base is another family's."""
     if Path(base).is_dir():
         file = Path(base) / INDEX
     else:
         file = Path(hf_hub_download(str(base), INDEX, revision=revision))
     found = json.loads(file.read_text(encoding="utf-8")).get("_class_name")
     if found != pipeline_class.__name__:
-        raise LoadError(
+        raise ConfigError(
             f"{base}: is a {found}, and this family loads a {pipeline_class.__name__}.\n"
             "Mend family or base in the preset."
         )
 
 
 def _quiet_libraries() -> None:
-    # Two lines on stderr are the user's; these libraries would fill a screen with progress bars and advice.
+    # Two lines on stderr are the user's; these libraries would fill a screen with progress bars and advice, and with
+    # errors that they also raise, which `_explain` tells.
     for library in (diffusers.logging, transformers.logging):
-        library.set_verbosity_error()
+        library.set_verbosity(logging.CRITICAL)
         library.disable_progress_bar()
+    hub_logging.set_verbosity_error()  # it warns of each new try
 
 
 def check_folder(folder: Path, omit: Iterable[str] = ()) -> None:
@@ -373,5 +382,10 @@ def _explain(error: BaseException, place: str) -> str:
         )
     if caused_by(EntryNotFoundError):
         return f"{place}: the repository has no such file.\nMend the file's name in the preset."
-    first_line = next(iter(str(causes[0]).strip().splitlines()), "")
-    return f"{place}: cannot be loaded: {first_line[:200]}\nCheck the folder, or the network if it is a Hub repository."
+    first_line = next(iter(str(causes[0]).strip().splitlines()), "")[:200]
+    if Path(place).is_dir():
+        return f"{place}: cannot be loaded: {first_line}\nCheck the folder."
+    return (
+        f"{place}: its copy in the Hub's cache is incomplete or damaged: {first_line}\n"
+        "Run this again with the network there and HF_HUB_OFFLINE unset to fetch it again; delete a damaged file first."
+    )

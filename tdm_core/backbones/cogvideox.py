@@ -10,7 +10,7 @@ from diffusers import CogVideoXPipeline
 from torch import Tensor
 
 from tdm_core.backbones.base import Run, Size, call, to_pixels
-from tdm_core.errors import LoadError
+from tdm_core.errors import ConfigError
 
 Pipeline = CogVideoXPipeline
 DENOISER = "transformer"
@@ -24,9 +24,9 @@ def latent_shape(pipeline: CogVideoXPipeline, size: Size) -> tuple[int, ...]:
     scale, every = pipeline.vae_scale_factor_spatial, pipeline.vae_scale_factor_temporal
     multiple = scale * config.patch_size
     if size.height % multiple or size.width % multiple:
-        raise LoadError(f"{size}: this base makes multiples of {multiple} px only.\nMend the preset's size.")
+        raise ConfigError(f"{size}: this base makes multiples of {multiple} px only.\nMend the preset's size.")
     if (size.frames - 1) % every or size.frames > config.sample_frames:
-        raise LoadError(
+        raise ConfigError(
             f"{size}: this base makes up to {config.sample_frames} frames, one more than a multiple of {every}.\n"
             "Mend frames in the preset."
         )

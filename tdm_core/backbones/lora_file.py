@@ -31,7 +31,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from tdm_core.errors import LoadError
+from tdm_core.errors import ConfigError, LoadError
 
 METADATA_KEY = "lora_adapter_metadata"
 """Where diffusers keeps PEFT's configuration in a LoRA file."""
@@ -80,12 +80,13 @@ def read_lora(
         prefix: the pipeline's name of the model.
 
     Raises:
-        LoadError: if the file is missing, damaged, of another model, or incomplete; names the first keys.
+        LoadError: if the file is missing, damaged or incomplete; names the first keys.
+        ConfigError: if it is of another model; names the first keys.
     """
     tensors, metadata = _read(file)
     if isinstance(tensors, list):
         if tensor_list is None:
-            raise LoadError(
+            raise ConfigError(
                 f"{file}: holds a list of {len(tensors)} tensors without names.\n"
                 "Say what they are in the preset: [student.tensor_list] with rank, alpha and targets."
             )
@@ -111,7 +112,7 @@ def _by_layer(
         else:
             unmatched.append(f"{key} {list(tensor.shape)}")
     if unmatched or not found:
-        raise LoadError(
+        raise ConfigError(
             f"{file}: {len(unmatched)} of its {len(tensors)} weights do not fit this {prefix}: {_some(unmatched)}\n"
             "It was made for another base: name the LoRA of this one."
         )
@@ -196,14 +197,14 @@ def _from_list(file: Path, tensors: Sequence[Tensor], model: nn.Module, about: T
     targets = _targets(about.targets, model)
     names = [name for name, _ in model.named_modules() if name in targets]
     if len(tensors) != 2 * len(names):
-        raise LoadError(
+        raise ConfigError(
             f"{file}: holds {len(tensors)} tensors, but {len(names)} layers of this base need {2 * len(names)}.\n"
             "It was made for another base: name the LoRA of this one, or mend [student.tensor_list] in the preset."
         )
     layers = {}
     for name, a, b in zip(names, tensors[::2], tensors[1::2], strict=True):
         if len(a) != about.rank or not (_fits(model, name, "A", a) and _fits(model, name, "B", b)):
-            raise LoadError(
+            raise ConfigError(
                 f"{file}: tensors {list(a.shape)} and {list(b.shape)} do not fit {name} at rank {about.rank}.\n"
                 "It was made for another base: name the LoRA of this one, or mend [student.tensor_list] in the preset."
             )

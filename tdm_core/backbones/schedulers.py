@@ -9,7 +9,8 @@ stock class where none are given.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import diffusers
@@ -20,7 +21,7 @@ from torch import Tensor
 from tdm_core.diffusion.noise import variance_preserving
 from tdm_core.diffusion.prediction import PredictionType, predict
 from tdm_core.diffusion.trajectory import move
-from tdm_core.errors import LoadError
+from tdm_core.errors import ConfigError
 
 NEAREST_TO_NOISE = 0.9999
 """At sigma 1 the logarithm of the signal-to-noise ratio is minus infinity; the stock flow grid stops short too."""
@@ -58,7 +59,7 @@ class _DDIMOnGivenTimesteps:
             options: dict[str, Any] = {"eta": eta, "generator": generator, "return_dict": return_dict}
             return super().step(model_output, timestep, sample, **options)  # type: ignore[misc]
         if eta:
-            raise LoadError("DDIM on given timesteps is deterministic.\nLeave out eta in the preset's options.")
+            raise ConfigError("DDIM on given timesteps is deterministic.\nLeave out eta in the preset's options.")
         entries = len(self.alphas_cumprod)  # type: ignore[attr-defined]
         now, then = int(timestep), self._next[int(timestep)]
         t, s = (torch.full((len(sample),), (index + 1) / entries, dtype=torch.float64) for index in (now, then))
@@ -109,7 +110,7 @@ def make_scheduler(saved: Any, name: str | None, config: dict[str, Any]) -> Any:
     """A scheduler of one's own for a role: a named class of diffusers with its defaults, or a copy of the saved one.
 
     Raises:
-        LoadError: if diffusers has no such scheduler, or it has no such setting.
+        ConfigError: if diffusers has no such scheduler, or it has no such setting, or not with that value.
     """
     if name is None:
         settings = {**saved.config, **config}
@@ -118,18 +119,34 @@ def make_scheduler(saved: Any, name: str | None, config: dict[str, Any]) -> Any:
         settings = config
     scheduler_class = EXTENDED.get(name) or getattr(diffusers, name, None)
     if not name.endswith("Scheduler") or scheduler_class is None:
-        raise LoadError(f"scheduler {name!r}: diffusers {diffusers.__version__} has no such class")
+        raise ConfigError(
+            f"scheduler: diffusers {diffusers.__version__} has no such class as {name!r}"
+            f"{_nearest(name, (each for each in dir(diffusers) if each.endswith('Scheduler')))}.\n"
+            "Name one that it has, or leave the key out for the base's own."
+        )
     known = inspect.signature(scheduler_class.__init__).parameters
     if unknown := sorted(config.keys() - known.keys()):
-        raise LoadError(f"scheduler_config: {name} has no setting {unknown[0]!r}; it has: {', '.join(list(known)[1:])}")
-    return scheduler_class.from_config(settings)
+        raise ConfigError(
+            f"scheduler_config: {name} has no setting {unknown[0]!r}{_nearest(unknown[0], known)}.\n"
+            f"It has: {', '.join(list(known)[1:])}"
+        )
+    try:
+        return scheduler_class.from_config(settings)
+    except (ImportError, NotImplementedError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"scheduler_config: {name} refuses it: {reason}\nMend the values in the preset.") from error
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    found = get_close_matches(word, known, n=1)
+    return f" (nearest: {found[0]!r})" if found else ""
 
 
 def given_times(scheduler: Any, times: Sequence[float] | None) -> dict[str, list[float] | list[int]]:
     """The stock pipeline's argument that puts its steps at these times, noisiest first; none for the scheduler's own.
 
     Raises:
-        LoadError: if the scheduler cannot be put there.
+        ConfigError: if the scheduler cannot be put there.
     """
     if times is None:
         return {}
@@ -138,14 +155,14 @@ def given_times(scheduler: Any, times: Sequence[float] | None) -> dict[str, list
     is_flow = isinstance(scheduler, diffusers.FlowMatchEulerDiscreteScheduler) or config.get("use_flow_sigmas")
     name = type(scheduler).__name__
     if ("sigmas" if is_flow else "timesteps") not in takes:
-        raise LoadError(
+        raise ConfigError(
             f"{name} takes no time nodes of one's own.\n"
             'Set grid = "scheduler" for this role in the preset, or name a scheduler that does, such as DDIMScheduler.'
         )
     if not is_flow:
         return {"timesteps": [round(time * config.num_train_timesteps) - 1 for time in times]}
     if config.get("shift", 1.0) != 1.0 or config.get("use_dynamic_shifting"):
-        raise LoadError(
+        raise ConfigError(
             "The scheduler would shift the given time nodes once more.\n"
             "Set scheduler_config = {shift = 1.0, use_dynamic_shifting = false} for this role in the preset."
         )

@@ -90,7 +90,9 @@ def _sd3(config: Any, size: Sequence[int]) -> dict[str, Any]:
 
 
 def _pixart(config: Any, size: Sequence[int]) -> dict[str, Any]:
-    micro = {"resolution": (2,), "aspect_ratio": (1,)} if config.use_additional_conditions else {}
+    told = config.use_additional_conditions
+    told = config.sample_size == 128 if told is None else told  # as the network itself decides
+    micro = {"resolution": (2,), "aspect_ratio": (1,)} if told else {}
     return {
         "hidden_states": (config.in_channels, *_latent(config, size)),
         "encoder_hidden_states": (PIXART_TOKENS, config.caption_channels),

@@ -17,7 +17,7 @@ from tdm_core.backbones.base import Family, Offload, compile_blocks, start_offlo
 from tdm_core.backbones.lora import add_lora, fold_lora, scale_lora, switch_role
 from tdm_core.backbones.lora_file import LoraLayer, TensorList, read_lora
 from tdm_core.backbones.schedulers import make_scheduler
-from tdm_core.errors import LoadError
+from tdm_core.errors import ConfigError
 
 REMEMBERED_PROMPTS = 64
 
@@ -39,6 +39,22 @@ class LoraSettings:
     merge: bool = False
     alpha_in_file: bool | None = None
     tensor_list: TensorList | None = None
+
+
+def read_student(file: Path, model: Any, lora: LoraSettings, *, prefix: str) -> dict[str, LoraLayer]:
+    """The layers of a student's LoRA on this denoiser, which may be one without weights.
+
+    Raises:
+        LoadError, ConfigError: as `read_lora`; or if its alpha is not where the preset's strength takes it to be.
+    """
+    layers = read_lora(file, model, prefix=prefix, tensor_list=lora.tensor_list)
+    with_alpha = sum(layer.alpha is not None for layer in layers.values())
+    if lora.alpha_in_file is not None and with_alpha != lora.alpha_in_file * len(layers):
+        raise ConfigError(
+            f"{file}: {with_alpha} of its {len(layers)} layers bring an alpha, which the preset's strength "
+            f"{lora.strength:g} does not reckon with.\nName the right file, or mend strength and alpha_in_file."
+        )
+    return layers
 
 
 @dataclass(frozen=True)
@@ -95,18 +111,12 @@ class System:
         """Load the student's LoRA: folded into a second copy of the denoiser, or beside the weights of the one.
 
         Raises:
-            LoadError: if it does not fit in full; the teacher is as it was before.
+            LoadError, ConfigError: if it does not fit in full; the teacher is as it was before.
         """
         teacher, denoiser = self._teacher.pipeline, self.family.DENOISER
         scheduler = self._scheduler(settings)
         model = getattr(teacher, denoiser)
-        layers = read_lora(file, model, prefix=denoiser, tensor_list=lora.tensor_list)
-        alpha_in_file = any(layer.alpha is not None for layer in layers.values())
-        if lora.alpha_in_file not in (None, alpha_in_file):
-            raise LoadError(
-                f"{file}: {'brings' if alpha_in_file else 'lacks'} an alpha, which the preset's strength "
-                f"{lora.strength:g} does not reckon with.\nThe file has changed: mend strength and alpha_in_file."
-            )
+        layers = read_student(file, model, lora, prefix=denoiser)
         pipeline, offloaded = teacher, self._offload != "none"
         if offloaded:
             teacher.remove_all_hooks()  # they know the layers that were there; and two copies would not fit

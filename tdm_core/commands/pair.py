@@ -7,8 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tdm_core.errors import ConfigError
+from tdm_core.commands.presets import this_machine
+from tdm_core.errors import ConfigError, SamplingError
+from tdm_core.generation.engine import findings
 from tdm_core.generation.media import encode, write_whole
+from tdm_core.generation.readiness import too_large
 from tdm_core.generation.sample import Role, Sample, SampleRequest, finish
 from tdm_core.wiring import Wiring
 
@@ -37,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
         )
         for role in Role
     ]
+    _refuse_what_cannot_run(wiring, args.preset)
     _make_folder(args.out)
     samples = {request.role: finish(wiring.engine.sample(request, previews=False)) for request in requests}
     write_pair(args.out, samples, fps=wiring.presets[args.preset].fps)
@@ -58,6 +62,18 @@ def write_pair(folder: Path, samples: dict[Role, Sample], *, fps: int) -> None:
     (noise,) = {sample.noise_sha256 for sample in samples.values()}
     figures = {role.value: {name: getattr(sample, name) for name in FIGURES} for role, sample in samples.items()}
     write_whole(folder / "pair.json", json.dumps({"noise_sha256": noise} | figures, indent=2).encode() + b"\n")
+
+
+def _refuse_what_cannot_run(wiring: Wiring, name: str) -> None:
+    """Before gigabytes are fetched and read."""
+    preset, machine = wiring.preset(name), this_machine(wiring.settings)
+    for reason in too_large(preset, machine):
+        raise SamplingError(
+            f"{name} does not fit this machine: {reason}.\n"
+            "Take another machine or system; or change dtype or memory_gb in a copy of the preset, at your risk."
+        )
+    for error in findings(preset, machine.snapshot):
+        raise error
 
 
 def _make_folder(folder: Path) -> None:

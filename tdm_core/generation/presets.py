@@ -2,8 +2,8 @@
 
 ``assets/presets`` is read first, then the user's folder; of two files with one name the later wins.
 The file's name without ``.toml`` is the preset's name.  Unknown keys and wrong types are refused when
-the file is read; folders and files that are not there by `Preset.problems`, since a listing should still
-show the system and say why it cannot run.
+the file is read, which in the user's folder leaves the other files' presets as they are; folders and files
+that are not there by `Preset.problems`, since a listing should still show the system and say why it cannot run.
 """
 
 from __future__ import annotations
@@ -200,8 +200,11 @@ class Preset(PresetTable):
             if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", place)
         }
         base, lora_file = self.local(self.base), self.lora_file()
+        vae = self.local(self.vae) if self.vae else None
         if base and not (base / "model_index.json").is_file():
             found["base"] = f"{base} has no model_index.json, so it is no pipeline of diffusers"
+        if vae and not (vae / "config.json").is_file():
+            found["vae"] = f"{vae} has no config.json, so it is no autoencoder of diffusers"
         if lora_file and not lora_file.is_file() and not self.lacks_student():
             found["student.lora"] = f"no file {lora_file.name} in {lora_file.parent}"
         return {key: f"{self.origin}: {key}: {problem}" for key, problem in found.items()}
@@ -229,10 +232,28 @@ def load_presets(folders: Iterable[Path] = (SHIPPED,)) -> dict[str, Preset]:
     """
     presets: dict[str, Preset] = {}
     for folder in folders:
-        if not (paths := sorted(folder.glob("*.toml"))):
-            raise PresetError(f"{folder}: {'no preset files (*.toml) here' if folder.is_dir() else 'no such folder'}")
-        presets |= {path.stem: read_preset(path) for path in paths}
+        found, unreadable = read_folder(folder)
+        for reason in unreadable.values():
+            raise PresetError(reason)
+        presets |= found
     return presets
+
+
+def read_folder(folder: Path) -> tuple[dict[str, Preset], dict[str, str]]:
+    """The presets of a folder by name, in the order of the files' names; and why the others cannot be read.
+
+    Raises:
+        PresetError: if the folder is missing or holds no preset file.
+    """
+    if not (paths := sorted(folder.glob("*.toml"))):
+        raise PresetError(f"{folder}: {'no preset files (*.toml) here' if folder.is_dir() else 'no such folder'}")
+    presets, unreadable = {}, {}
+    for path in paths:
+        try:
+            presets[path.stem] = read_preset(path)
+        except PresetError as error:
+            unreadable[path.stem] = str(error)
+    return presets, unreadable
 
 
 def _check_ranges(steps: int, guidance_scale: float) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tdm_core.generation.presets import Preset
 
 WEIGHTS = ("*.safetensors", "*.bin")
+LORA_WEIGHTS = (*WEIGHTS, "*.pt", "*.ckpt")
 WITHOUT_WEIGHTS = ("tokenizer", "scheduler", "feature_extractor", "image_processor")
 
 
@@ -40,10 +41,30 @@ def reasons(preset: Preset, machine: Machine) -> list[str]:
     found = []
     if preset.lacks_student():
         found.append(f"its student is not in {preset.student.lora} yet: distil one, or name a LoRA of yours")
-    found += _memory(preset, machine)
+    found += too_large(preset, machine)
     if missing := _missing(preset, machine):
         found += _download(preset, machine, missing)
     return found
+
+
+def too_large(preset: Preset, machine: Machine) -> list[str]:
+    """Why the machine cannot hold the system, with the cure; empty if it can, or nobody knows what it takes."""
+    needed = preset.memory_gb
+    if needed is None:
+        return []
+    if machine.device == "cpu":
+        if preset.dtype != "float32":
+            return [f"made for a GPU ({preset.dtype})"]
+        if needed <= machine.memory_gb:
+            return []
+        return [f"needs {needed:g} GB of memory; {machine.memory_gb:.0f} are free"]
+    if (machine.offload or preset.offload) != "none":
+        if needed <= machine.memory_gb:
+            return []
+        return [f"needs {needed:g} GB of main memory to offload to; {machine.memory_gb:.0f} are free"]
+    if needed <= machine.device_gb:
+        return []
+    return [f"needs {needed:g} GB on the GPU; {machine.device_gb:.0f} are free: set TDM_OFFLOAD=model, or sequential"]
 
 
 def lacks_only_a_download(preset: Preset, machine: Machine) -> bool:
@@ -80,11 +101,23 @@ def _missing(preset: Preset, machine: Machine) -> list[str]:
     found = []
     for key, repository in preset.repositories().items():
         folder = machine.snapshot(repository, preset.revision if key == "base" else None)
+        parts = _missing_files(preset, key, folder) if folder else []
         if folder is None:
             found.append(repository)
-        elif key == "base" and (parts := missing_parts(folder, preset.omit)):
+        elif parts:
             found.append(f"{repository} ({', '.join(parts)})")
     return found
+
+
+def _missing_files(preset: Preset, key: str, folder: Path) -> list[str]:
+    if key == "base":
+        return missing_parts(folder, preset.omit)
+    if key == "vae":
+        return [] if (folder / "config.json").exists() and _is_whole(folder) else ["its weights"]
+    name = preset.student.file
+    if name:
+        return [] if (folder / name).exists() else [name]
+    return [] if any(path.exists() for pattern in LORA_WEIGHTS for path in folder.glob(pattern)) else ["the LoRA file"]
 
 
 def _download(preset: Preset, machine: Machine, missing: list[str]) -> list[str]:
@@ -97,22 +130,3 @@ def _download(preset: Preset, machine: Machine, missing: list[str]) -> list[str]
     if preset.gated and not machine.logged_in:
         found.append(f"gated: accept the licence at https://huggingface.co/{preset.base}, then log in: hf auth login")
     return found
-
-
-def _memory(preset: Preset, machine: Machine) -> list[str]:
-    needed = preset.memory_gb
-    if needed is None:
-        return []
-    if machine.device == "cpu":
-        if preset.dtype != "float32":
-            return [f"made for a GPU ({preset.dtype})"]
-        return (
-            [] if needed <= machine.memory_gb else [f"needs {needed:g} GB of memory; {machine.memory_gb:.0f} are free"]
-        )
-    if (machine.offload or preset.offload) != "none":
-        if needed <= machine.memory_gb:
-            return []
-        return [f"needs {needed:g} GB of main memory to offload to; {machine.memory_gb:.0f} are free"]
-    if needed <= machine.device_gb:
-        return []
-    return [f"needs {needed:g} GB on the GPU; {machine.device_gb:.0f} are free: set TDM_OFFLOAD=model, or sequential"]

@@ -15,7 +15,7 @@ from tdm_core.backbones.lora import count_lora_layers
 from tdm_core.backbones.schedulers import make_scheduler
 from tdm_core.backbones.sd3 import decode, latent_shape
 from tdm_core.backbones.system import LoraSettings, SideSettings, System
-from tdm_core.errors import LoadError
+from tdm_core.errors import ConfigError, LoadError
 from tests.tiny import TARGETS, change_lora, tiny_pipeline
 
 LAYERS = 2 * len(TARGETS)  # two blocks
@@ -39,7 +39,7 @@ def base(tmp_path, tiny_system):
 
 
 def refusal(act):
-    with pytest.raises(LoadError) as caught:
+    with pytest.raises((ConfigError, LoadError)) as caught:
         act()
     message = str(caught.value)
     assert len(message.splitlines()) <= 2
@@ -217,6 +217,7 @@ def test_network_that_is_not_there_is_named(monkeypatch):
 
 def test_unknown_scheduler_is_refused(pipeline):
     assert "no such class" in refusal(lambda: make_scheduler(pipeline.scheduler, "MagicScheduler", {}))
+    assert "nearest: 'DDIMScheduler'" in refusal(lambda: make_scheduler(pipeline.scheduler, "DDIMSheduler", {}))
     assert "no such class" in refusal(lambda: make_scheduler(pipeline.scheduler, "StableDiffusion3Pipeline", {}))
 
 

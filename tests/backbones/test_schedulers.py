@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from tdm_core.backbones import schedulers
 from tdm_core.backbones.schedulers import given_times, make_scheduler
-from tdm_core.errors import LoadError
+from tdm_core.errors import ConfigError
 from tests.published import ddim
 
 COGVIDEOX = {
@@ -90,11 +90,11 @@ def test_times_are_sigmas_of_flow_models_and_timesteps_of_the_others():
 
 
 def test_scheduler_that_takes_no_times_is_refused_with_the_cure():
-    with pytest.raises(LoadError, match="PNDMScheduler takes no time nodes") as refusal:
+    with pytest.raises(ConfigError, match="PNDMScheduler takes no time nodes") as refusal:
         given_times(diffusers.PNDMScheduler(), [1.0])
     assert len(str(refusal.value).splitlines()) == 2
 
 
 def test_setting_that_the_scheduler_does_not_have_is_refused():
-    with pytest.raises(LoadError, match="DDIMScheduler has no setting 'flow_shift'"):
+    with pytest.raises(ConfigError, match="DDIMScheduler has no setting 'flow_shift'"):
         make_scheduler(None, "DDIMScheduler", {"flow_shift": 3.0})

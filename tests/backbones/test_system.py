@@ -14,7 +14,7 @@ from torch._inductor import config as inductor
 from tdm_core.backbones import sd3
 from tdm_core.backbones.base import unread
 from tdm_core.backbones.system import LoraSettings, SideSettings, System
-from tdm_core.errors import LoadError
+from tdm_core.errors import ConfigError, LoadError
 from tdm_core.generation.engine import Engine
 from tdm_core.generation.sample import Role, SampleRequest, finish
 from tests import tiny_systems as tiny
@@ -132,7 +132,7 @@ def test_end_of_a_prompt_that_nobody_reads_is_told(base, tokens, prompt, rest):
 
 def test_alpha_that_the_strength_does_not_reckon_with_is_refused(tiny_system):
     system = System(sd3, tiny_pipeline(), SideSettings(), device="cpu")
-    with pytest.raises(LoadError, match=r"brings an alpha, which the preset's strength 0.125 does not reckon with"):
+    with pytest.raises(ConfigError, match=r"8 of its 8 layers bring an alpha, which the preset's strength 0.125"):
         system.add_student(
             tiny_system / "lora" / "pytorch_lora_weights.safetensors",
             LoraSettings(strength=0.125, alpha_in_file=False),

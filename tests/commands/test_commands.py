@@ -1,6 +1,7 @@
 """The command line: what it writes, its exit status, and that a user's mistake is at most two lines."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -153,11 +154,121 @@ def test_presets_check_names_file_and_key(run, only_tiny, own_presets):
     assert f"{own_presets}: student.lora: no such folder" in err[0]
 
 
-def test_presets_check_refuses_an_unknown_key(run, own_presets):
-    own_presets.write_text('colour = "red"\n' + own_presets.read_text())
-    status, _, err = run("presets", "--check", "--presets", own_presets.parent)
+@pytest.fixture
+def typo(own_presets):
+    """A file with a typo beside a good preset."""
+    path = own_presets.with_name("bad.toml")
+    path.write_text('colour = "red"\n' + own_presets.read_text())
+    return path
+
+
+def test_presets_check_refuses_an_unknown_key(run, typo):
+    status, _, err = run("presets", "--check", "--presets", typo.parent)
     assert status == 2
-    assert str(own_presets) in err[0] and "'colour'" in err[0]
+    assert str(typo) in err[0] and "'colour'" in err[0]
+
+
+def test_typo_in_one_preset_is_listed_and_leaves_the_others_at_work(run, typo, tmp_path):
+    status, out, err = run("presets", "--presets", typo.parent, "--json")
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert (status, err) == (0, [])
+    assert rows["tiny"]["runs_here"] and not rows["bad"]["runs_here"]
+    assert f"{typo}: unknown key 'colour'" in rows["bad"]["why_not"]
+    last = run("presets", "--presets", typo.parent)[1].splitlines()[-1]
+    assert last.startswith("bad ") and f"{typo}: unknown key 'colour'" in last
+    assert run(*PAIR, "--presets", typo.parent, "--out", tmp_path / "out")[0] == 0
+    status, _, err = run(*PAIR, "--presets", typo.parent, "--preset", "bad", "--out", tmp_path / "out")
+    assert status == 2 and f"{typo}: unknown key 'colour'" in err[0]
+
+
+def test_typo_in_a_preset_of_a_shipped_name_does_not_run_the_shipped_one(run, typo, tmp_path):
+    typo.rename(typo.with_name("mini-sd3.toml"))
+    status, _, err = run(*PAIR, "--presets", typo.parent, "--preset", "mini-sd3", "--out", tmp_path / "out")
+    assert status == 2 and "unknown key 'colour'" in err[0]
+    rows = [
+        row for row in json.loads(run("presets", "--presets", typo.parent, "--json")[1]) if row["name"] == "mini-sd3"
+    ]
+    assert [row["runs_here"] for row in rows] == [False]
+
+
+def test_broken_shipped_preset_stops_everything(run, typo, monkeypatch):
+    monkeypatch.setattr("tdm_core.wiring.SHIPPED", typo.parent)
+    status, _, err = run("presets")
+    assert status == 2 and "unknown key 'colour'" in err[0]
+
+
+def test_check_and_pair_say_the_same_of_a_mistake(run, only_tiny, own_presets, tmp_path):
+    own_presets.write_text(own_presets.read_text().replace("[student]", '[student]\nscheduler = "Magic"'))
+    checked = run("presets", "--check", "--presets", own_presets.parent)
+    assert checked == run(*PAIR, "--presets", own_presets.parent, "--out", tmp_path / "out")
+    status, _, err = checked
+    assert (status, len(err)) == (2, 2) and f"{own_presets}: student: scheduler: " in err[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_check_says_how_many_mistakes_there_are(run, only_tiny, own_presets):
+    text = own_presets.read_text().replace("[student]", '[student]\nscheduler = "Magic"')
+    own_presets.write_text(text.replace("[teacher]", "[teacher]\noptions = { eta = 1.0 }"))
+    status, _, err = run("presets", "--check", "--presets", own_presets.parent)
+    assert (status, len(err)) == (2, 2) and "takes no 'eta'" in err[0] and err[0].endswith(" (and 1 more)")
+
+
+@pytest.mark.parametrize(
+    ("needs", "told"),
+    [("memory_gb = 1e6", "needs 1e+06 GB"), ('memory_gb = 1.0\ndtype = "float16"', "made for a GPU (float16)")],
+    ids=["memory", "GPU"],
+)
+def test_pair_refuses_what_the_machine_cannot_hold(run, own_presets, tmp_path, monkeypatch, needs, told):
+    monkeypatch.setenv("TDM_DEVICE", "cpu")
+    own_presets.write_text(f"{needs}\n{own_presets.read_text()}")
+    status, _, err = run(*PAIR, "--presets", own_presets.parent, "--out", tmp_path / "out")
+    assert (status, len(err)) == (1, 2) and told in err[0]
+    assert told in run("presets", "--presets", own_presets.parent)[1]
+
+
+OFFLINE = """
+import sys, time
+time.sleep = lambda seconds: None  # the Hub's library waits between its tries
+from tdm_core.__main__ import main
+raise SystemExit(main(sys.argv[1:]))
+"""
+
+
+def offline(presets, folder, **environment):
+    """Make a pair where the Hub does not answer; the exit status and the lines on stderr."""
+    environ = os.environ | {
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "HF_HOME": str(folder / "hub"),
+        "HF_HUB_ETAG_TIMEOUT": "1",
+        "HF_HUB_DOWNLOAD_TIMEOUT": "1",
+    }
+    command = [sys.executable, "-c", OFFLINE, *PAIR, "--presets", presets, "--out", folder / "out"]
+    done = subprocess.run(command, env=environ | environment, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr.splitlines()
+
+
+def test_hub_that_does_not_answer_is_told_in_two_lines(own_presets, tmp_path, tiny_system):
+    own_presets.write_text(own_presets.read_text().replace(f"{tiny_system}/base", "someone/some-model"))
+    status, err = offline(own_presets.parent, tmp_path)
+    assert status == 1 and err == [
+        "someone/some-model: the Hub does not answer.",
+        "Try again later: what has arrived is kept.",
+    ]
+
+
+@pytest.mark.parametrize("environment", [{}, {"HF_HUB_OFFLINE": "1"}], ids=["unreachable", "offline"])
+def test_deleted_weights_of_a_cached_base_are_to_be_fetched_again(own_presets, tmp_path, tiny_system, environment):
+    own_presets.write_text(own_presets.read_text().replace(f"{tiny_system}/base", "someone/some-model"))
+    cache = tmp_path / "hub" / "hub" / "models--someone--some-model"
+    commit = "0" * 40
+    shutil.copytree(tiny_system / "base", cache / "snapshots" / commit)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(commit)
+    (cache / "snapshots" / commit / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
+    status, err = offline(own_presets.parent, tmp_path, **environment)
+    assert status == 1 and len(err) == 2, err
+    assert "someone/some-model: its copy in the Hub's cache is incomplete or damaged" in err[0]
+    assert "with the network there and HF_HUB_OFFLINE unset to fetch it again" in err[1]
 
 
 def test_doctor_finds_a_healthy_system_well(run, only_tiny):

@@ -11,7 +11,7 @@ import torch
 from diffusers import StableDiffusion3Pipeline
 
 from tdm_core.backbones import base
-from tdm_core.errors import LoadError, PresetError
+from tdm_core.errors import PresetError
 from tdm_core.generation.engine import Engine
 from tdm_core.generation.plan import make_plan
 from tdm_core.generation.presets import load_presets
@@ -184,7 +184,7 @@ def test_scheduler_that_would_shift_the_nodes_again_is_refused(tiny_system, tmp_
     text = (tiny_system / "presets" / "tiny.toml").read_text()
     (tmp_path / "shifted.toml").write_text(text.replace("[teacher]", "[teacher]\nscheduler_config = { shift = 3.0 }"))
     engine = Engine(load_presets([tmp_path]), device="cpu", threads=1)
-    with pytest.raises(LoadError, match="shift the given time nodes once more"):
+    with pytest.raises(PresetError, match=r"shifted\.toml: teacher: The scheduler would shift the given time nodes"):
         finish(engine.sample(ask(preset="shifted")))
     assert finish(engine.sample(ask(preset="shifted", grid=Grid.SCHEDULER))).sigmas == ()
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tdm_core.errors import PresetError
-from tdm_core.generation.presets import SHIPPED, load_presets, read_preset
+from tdm_core.generation.presets import SHIPPED, load_presets, read_folder, read_preset
 from tests.tiny import PRESET_FILE, SIZE_PX
 
 
@@ -91,6 +91,21 @@ def test_later_folder_wins_and_order_is_kept(write, tmp_path):
     write("Tiny random SD3", "Mine", name="mini-sd3")
     presets = load_presets([SHIPPED, tmp_path])
     assert presets["mini-sd3"].title == "Mine"
+
+
+def test_typo_in_one_file_leaves_the_others_as_they_are(write, tmp_path):
+    write(name="good")
+    bad = write("width = 32", "widht = 32", name="bad")
+    presets, unreadable = read_folder(tmp_path)
+    assert (list(presets), list(unreadable)) == (["good"], ["bad"])
+    assert unreadable["bad"].startswith(f"{bad}: unknown key 'widht'")
+    with pytest.raises(PresetError, match="unknown key 'widht'"):
+        load_presets([tmp_path])  # as the shipped ones are read
+
+
+def test_autoencoder_that_is_none_is_named(write, tiny_system):
+    problems = read_preset(write(new=f'vae = "{tiny_system}/lora"\n')).problems()
+    assert "vae: " in problems["vae"] and "no config.json" in problems["vae"]
 
 
 @pytest.mark.parametrize(("name", "message"), [("none", "no such folder"), ("", "no preset files")])

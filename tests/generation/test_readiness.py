@@ -29,13 +29,57 @@ def cached(tmp_path):
     return folder
 
 
+@pytest.fixture
+def cache(cached, tmp_path):
+    """The cache with the base, a VAE and two LoRAs in it: repository -> folder."""
+    for name, files in {
+        "vae": ("config.json", "diffusion_pytorch_model.safetensors"),
+        "lora": ("tdm_dreamshaper.pt",),
+        "only": ("any.safetensors",),
+    }.items():
+        (tmp_path / name).mkdir()
+        for file in files:
+            (tmp_path / name / file).write_text("{}")
+    return {
+        "SG161222/Realistic_Vision_V5.1_noVAE": cached,
+        "Lykon/dreamshaper-7": cached,
+        "stabilityai/sd-vae-ft-mse": tmp_path / "vae",
+        "Luo-Yihong/TDM_dreamshaper_LoRA": tmp_path / "lora",
+        "someone/only-one": tmp_path / "only",
+    }
+
+
 def gpu(snapshot=lambda repository, revision: None, **changes):
     facts = {"device": "cuda", "device_gb": 80.0, "memory_gb": 64.0, "disk_gb": 500.0, "logged_in": True}
     return Machine(**facts | {"snapshot": snapshot} | changes)
 
 
-def test_whole_cache_on_a_large_gpu_is_ready(cached):
-    assert reasons(PRESETS["tdm-dreamshaper-7"], gpu(lambda repository, revision: cached)) == []
+@pytest.mark.parametrize("name", ["tdm-dreamshaper-7", "tdm-realistic-vision"])
+def test_whole_cache_on_a_large_gpu_is_ready(cache, name):
+    assert reasons(PRESETS[name], gpu(lambda repository, revision: cache[repository])) == []
+
+
+@pytest.mark.parametrize(
+    ("lost", "told"),
+    [
+        ("lora/tdm_dreamshaper.pt", "Luo-Yihong/TDM_dreamshaper_LoRA (tdm_dreamshaper.pt)"),
+        ("vae/diffusion_pytorch_model.safetensors", "stabilityai/sd-vae-ft-mse (its weights)"),
+        ("vae/config.json", "stabilityai/sd-vae-ft-mse (its weights)"),
+    ],
+)
+def test_lora_file_or_vae_that_is_not_in_the_cache_is_named(cache, tmp_path, lost, told):
+    (tmp_path / lost).unlink()
+    machine = gpu(lambda repository, revision: cache[repository])
+    assert reasons(PRESETS["tdm-realistic-vision"], machine) == [f"needs a download of {told}"]
+
+
+def test_lora_without_a_name_is_any_file_of_weights(cache, tmp_path):
+    preset = PRESETS["tdm-dreamshaper-7"]
+    preset = replace(preset, student=replace(preset.student, lora="someone/only-one", file=None))
+    machine = gpu(lambda repository, revision: cache[repository])
+    assert reasons(preset, machine) == []
+    (tmp_path / "only" / "any.safetensors").unlink()
+    assert reasons(preset, machine) == ["needs a download of someone/only-one (the LoRA file)"]
 
 
 def test_mini_is_ready_anywhere():

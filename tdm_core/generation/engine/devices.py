@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tdm_core.errors import ConfigError, SamplingError
@@ -36,8 +38,17 @@ def free_gb(device: str) -> float:
     """Free memory of a device, in units of 10^9 bytes; of the main memory where the device has none of its own."""
     import torch
 
-    if device.startswith("cuda"):
-        return torch.cuda.mem_get_info(device)[0] / 1e9
+    return torch.cuda.mem_get_info(device)[0] / 1e9 if device.startswith("cuda") else main_memory_gb()
+
+
+def main_memory_gb() -> float:
+    """Main memory that programs can have, in units of 10^9 bytes: what files are cached in counts, it is given up."""
+    try:
+        found = re.search(r"MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
+    except OSError:  # not on Linux
+        found = None
+    if found:
+        return int(found[1]) * 1024 / 1e9
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") / 1e9
 
 

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from tdm_core.errors import PresetError
 from tdm_core.generation.engine.ahead import Ahead, Compiler, compile_ahead, forward
+from tdm_core.generation.engine.checks import told_of
 from tdm_core.generation.engine.devices import choose_device, device_errors, empty_cache, free_gb, threads
-from tdm_core.generation.engine.run import Emit, Kind, SampleRun, side_settings
+from tdm_core.generation.engine.run import Emit, Kind, SampleRun, lora_settings, side_settings, size_of
 from tdm_core.generation.plan import make_plan
 from tdm_core.generation.presets import Preset
 from tdm_core.generation.running import Device
@@ -73,7 +73,7 @@ class Engine:
         waiting teachers.
 
         Raises:
-            PresetError: if there is no such preset, or it names what is not there.
+            PresetError: if there is no such preset, or it names or asks for what is not there.
             LoadError: if its weights are damaged or do not fit.
             SamplingError: if the run breaks off.
         """
@@ -187,7 +187,7 @@ class Engine:
         device, offload = choose_device(self._device_name), self._offload or preset.offload
         if offload == "none":
             self._make_room(preset, device)
-        with device_errors(), threads(1):  # a team of threads is for the device's thread alone
+        with told_of(preset, "base"), device_errors(), threads(1):  # a team of threads is for the device's thread alone
             pipeline = load_pipeline(
                 chosen.Pipeline,
                 preset.local(preset.base) or preset.base,
@@ -201,6 +201,9 @@ class Engine:
                 vae_slicing=preset.vae_slicing,
                 vae_tiling=preset.vae_tiling,
             )
+        with told_of(preset, "width, height, frames"):
+            chosen.latent_shape(pipeline, size_of(preset))
+        with told_of(preset, "teacher"), device_errors(), threads(1):
             side = side_settings(preset.teacher)
             system = System(chosen, pipeline, side, device=device, offload=offload, compiled=self._compiled)
         self._systems[preset.name] = system
@@ -221,7 +224,7 @@ class Engine:
 
     def _make(self, run: SampleRun, emit: Emit) -> list[Sample]:
         emit(run.progress(0, 0.0))
-        with device_errors(), threads(self._threads):
+        with told_of(run.preset, "student" if run.student else "teacher"), device_errors(), threads(self._threads):
             if run.kind not in self._warm:
                 run.warm_up()
                 self._warm.add(run.kind)
@@ -236,8 +239,6 @@ def _refuse_missing(preset: Preset, *keys: str) -> None:
 
 def _add_student(system: System, preset: Preset) -> None:
     from tdm_core.backbones.base import fetch_lora
-    from tdm_core.backbones.lora_file import TensorList
-    from tdm_core.backbones.system import LoraSettings
 
     if preset.lacks_student():
         raise PresetError(
@@ -246,14 +247,6 @@ def _add_student(system: System, preset: Preset) -> None:
         )
     _refuse_missing(preset, "student.lora")
     settings = preset.student
-    tensor_list = TensorList(**asdict(settings.tensor_list)) if settings.tensor_list else None
-    system.add_student(
-        preset.lora_file() or fetch_lora(settings.lora, settings.file),
-        LoraSettings(
-            strength=settings.strength,
-            merge=settings.merge,
-            alpha_in_file=settings.alpha_in_file,
-            tensor_list=tensor_list,
-        ),
-        side_settings(settings),
-    )
+    file = preset.lora_file() or fetch_lora(settings.lora, settings.file)
+    with told_of(preset, "student"):
+        system.add_student(file, lora_settings(settings), side_settings(settings))

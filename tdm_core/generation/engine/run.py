@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tdm_core.errors import SamplingError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tdm_core.backbones.base import OnStep, Size
-    from tdm_core.backbones.system import SideSettings, System, Text
+    from tdm_core.backbones.system import LoraSettings, SideSettings, System, Text
 
 PREVIEWS = 5
 """A teacher's run is cut into so many equal parts; what its latents decode to is shown between them."""
@@ -149,24 +149,18 @@ class SampleRun:
             steps=steps,
             guidance_scale=self.plan.guidance_scale,
             times=self.plan.sigmas and self.plan.sigmas[:steps],
-            size=self._size,
+            size=size_of(self.preset),
             generators=generators,
             on_step=on_step,
             options=self._settings.options,
         )
         return self.system.family.sample(pipeline, text.tensors, run)
 
-    @property
-    def _size(self) -> Size:
-        from tdm_core.backbones.base import Size
-
-        return Size(width=self.preset.width, height=self.preset.height, frames=self.preset.frames)
-
     def _noise(self, seeds: Sequence[int]) -> tuple[Tensor, list[torch.Generator]]:
         """Start noise [B, ...], float32 on the CPU; each row depends on its seed alone.  And what drew it, to go on."""
         import torch
 
-        shape = self.system.family.latent_shape(self._pipeline(), self._size)
+        shape = self.system.family.latent_shape(self._pipeline(), size_of(self.preset))
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         return torch.stack([torch.randn(shape, generator=generator) for generator in generators]), generators
 
@@ -193,3 +187,23 @@ def side_settings(settings: TeacherSettings | StudentSettings) -> SideSettings:
         scheduler_config=settings.scheduler_config,
         negative_prompt=getattr(settings, "negative_prompt", ""),
     )
+
+
+def lora_settings(settings: StudentSettings) -> LoraSettings:
+    """How the student's LoRA is read and put on."""
+    from tdm_core.backbones.lora_file import TensorList
+    from tdm_core.backbones.system import LoraSettings
+
+    return LoraSettings(
+        strength=settings.strength,
+        merge=settings.merge,
+        alpha_in_file=settings.alpha_in_file,
+        tensor_list=TensorList(**asdict(settings.tensor_list)) if settings.tensor_list else None,
+    )
+
+
+def size_of(preset: Preset) -> Size:
+    """Of each sample of a preset."""
+    from tdm_core.backbones.base import Size
+
+    return Size(width=preset.width, height=preset.height, frames=preset.frames)
