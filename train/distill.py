@@ -34,16 +34,19 @@ from tdm_core.backbones.shapes import network_shape
 from tdm_core.backbones.stock_training import StockTraining, training_class
 from tdm_core.backbones.trainable import Conditioning
 from tdm_core.errors import ConfigError, LoadError, TDMError
+from tdm_core.training.checks import check_base, check_device
 from tdm_core.training.config import DistillConfig
-from tdm_core.training.distillation import Previews, distil, sheet
+from tdm_core.training.distillation import Previews, check_run, distil, sheet
+from tdm_core.training.earlier import start_from
 from tdm_core.training.estimate import estimate
-from tdm_core.training.export import Provenance, export_student
+from tdm_core.training.export import Provenance, check_export, check_told, export_student
+from tdm_core.training.memory import enough_memory
 from tdm_core.training.processes import Processes
 from tdm_core.training.prompts import digest, read_prompts, text_from_cache
 from tdm_core.training.push import open_repository, push
 from tdm_core.training.tracking import Tracker, tracking
 from tdm_core.training.trainer import StepReport, Trainer
-from train.worlds import OF_FAMILY, STILL
+from train.worlds import OF_FAMILY
 
 QUIET_SECONDS = 30
 
@@ -58,18 +61,21 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _distil(arguments)
-    except ConfigError as error:
-        return _fail(error, 2)
     except (TDMError, OSError) as error:
-        return _fail(error, 1)
+        told = str(error).replace("the preset", "the recipe")  # loaders speak to the page's users
+        return _fail(told, 2 if isinstance(error, ConfigError) else 1)
 
 
 def _distil(arguments: Sequence[str] | None) -> int:
     options = _parse(arguments)
     config = DistillConfig.read(options.config, options.set)
+    check_told(config)
     if options.dry_run:
         announce(config)
         return 0
+    check_device(config.run)
+    check_export(config, replace=options.replace)
+    check_run(config.run, resume=options.resume)
     torch.set_num_threads(config.run.threads)
     processes = Processes.launched(cpu=config.run.device == "cpu" or not torch.cuda.is_available())
     if processes.is_main:
@@ -92,20 +98,19 @@ def announce(config: DistillConfig, *, must_estimate: bool = True) -> None:
     """Print the resolved recipe, and what it will need."""
     print(json.dumps({**config.tables(), "hash": config.hash}, indent=1))
     try:
-        print(
-            json.dumps(
-                asdict(estimate(config, network_shape(config.base.path, getattr(torch, config.base.dtype)))), indent=1
-            ),
-            flush=True,
-        )
+        network = network_shape(config.base.path, getattr(torch, config.base.dtype))
     except LoadError:
         if must_estimate:
             raise
+        return
+    check_base(config.base, network)
+    print(json.dumps(asdict(estimate(config, network)), indent=1), flush=True)
 
 
 def export(config: DistillConfig, trainer: Trainer, told: Conditioning | None) -> Path:
     """The student with samples of its preview prompts, whose conditioning is ``told``."""
-    samples = Image.fromarray(sheet(Previews(config, trainer, told).draw())) if told else None
+    with enough_memory(config, lambda: f"the samples after step {trainer.step}"):
+        samples = Image.fromarray(sheet(Previews(config, trainer, told).draw())) if told else None
     return export_student(config, trainer.backbone, trainer.ema, provenance(trainer, config), samples=samples)
 
 
@@ -114,18 +119,19 @@ def _train(
 ) -> tuple[Trainer, Conditioning | None, bool]:
     """The trainer where it ended, the preview prompts' conditioning, and whether the last iteration was reached."""
     prompts = load_prompts(config)
-    backbone = load_backbone(config)
-    if config.run.gradient_checkpointing:
-        backbone.roles.checkpoint_gradients()
-    with processes.main_first():
-        text = text_from_cache(
-            backbone,
-            prompts,
-            previews=config.run.preview_prompts,
-            root=config.run.text_cache,
-            about=asdict(config.base),
-        )
-    trainer = Trainer(config, backbone, text.draw, uncond=text.uncond, processes=processes)
+    with enough_memory(config, lambda: "loading the base"):
+        backbone = load_backbone(config)
+        if config.run.gradient_checkpointing:
+            backbone.roles.checkpoint_gradients()
+        with processes.main_first():
+            text = text_from_cache(
+                backbone,
+                prompts,
+                previews=config.run.preview_prompts,
+                root=config.run.text_cache,
+                about={key: value for key, value in asdict(config.base).items() if key != "student"},
+            )
+        trainer = Trainer(config, backbone, text.draw, uncond=text.uncond, processes=processes)
     with ExitStack() as stack:
         stop = stack.enter_context(_stop_signals())
         tracker = Tracker()
@@ -210,8 +216,7 @@ def load_prompts(config: DistillConfig) -> tuple[str, ...]:
     """The recipe's prompts, or captions of scenes that the suite does not ask for."""
     if config.prompts.file is not None:
         return read_prompts(config.prompts.file)
-    world = OF_FAMILY.get(config.base.family, STILL)
-    return tuple(world.captions(config.seed, config.prompts.scenes))
+    return tuple(OF_FAMILY[config.base.family].captions(config.seed, config.prompts.scenes))
 
 
 def load_backbone(config: DistillConfig) -> StockTraining:
@@ -230,7 +235,7 @@ def load_backbone(config: DistillConfig) -> StockTraining:
         revision=base.revision,
         omit={*chosen.OMIT, *(() if base.use_t5 else training.T5_PARTS)},
     )
-    return training(
+    backbone = training(
         pipeline,
         rank=lora.rank,
         alpha=lora.alpha,
@@ -239,6 +244,9 @@ def load_backbone(config: DistillConfig) -> StockTraining:
         max_sequence_length=base.max_sequence_length,
         size=Size(**dict(zip(("width", "height", "frames"), base.size, strict=False))) if base.size else None,
     )
+    if base.student is not None:
+        start_from(backbone, base.student)
+    return backbone
 
 
 def save_grid(path: Path, pictures: np.ndarray) -> None:
@@ -271,6 +279,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
     parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint, if there is one")
     parser.add_argument("--allow-change", action="store_true", help="resume although the recipe has changed")
+    parser.add_argument("--replace", action="store_true", help="let the export replace a student of another recipe")
     parser.add_argument("--push", metavar="REPO", help="upload the finished student to this repository of the Hub")
     return parser.parse_args(arguments)
 

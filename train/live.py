@@ -29,9 +29,11 @@ from tdm_core.scenes.sampling import sample_scene
 from tdm_core.scenes.scorer import score_batch
 from tdm_core.scenes.suite import SuitePrompt, held_out, limited, load_suite
 from tdm_core.stats import wilson_interval
+from tdm_core.training.checks import check_device
 from tdm_core.training.config import DistillConfig
-from tdm_core.training.export import export_student
+from tdm_core.training.export import check_export, check_told, export_student
 from tdm_core.training.live import learn
+from tdm_core.training.memory import enough_memory
 from tdm_core.training.prompts import DrawConditioning, draw_from_stream, encode_all
 from tdm_core.training.trainer import Trainer
 from train.distill import load_backbone, provenance
@@ -89,6 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, wishes: Wishes, tell: Callable[[dict[str, Any]], None]) -> None:
     config = DistillConfig.read(options.recipe, options.set)
     config = replace(config, export=replace(config.export, folder=options.out))
+    check_told(config)
+    check_device(config.run)
+    check_export(config)
     torch.set_num_threads(config.run.threads)
     backbone = load_backbone(config)
     questions = limited(load_suite(), LIVE_QUESTIONS)
@@ -99,10 +104,11 @@ def _run(options: argparse.Namespace, wishes: Wishes, tell: Callable[[dict[str, 
         questions=encode_all(backbone, [question.prompt for question in questions]),
         judge=lambda pictures: judge(pictures, questions),
     )
-    for event in events:
-        tell(event)
-        if not wishes.may_go_on():
-            return
+    with enough_memory(config, lambda: f"step {trainer.step}"):
+        for event in events:
+            tell(event)
+            if not wishes.may_go_on():
+                return
     file = export_student(config, backbone, trainer.ema, provenance(trainer, config))
     tell({"kind": "end", "file": str(file)})
 

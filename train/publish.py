@@ -130,7 +130,13 @@ def score_now(config: MiniConfig, num_prompts: int) -> dict[str, float]:
 
 
 def publish(config: MiniConfig, source: Path, folder: Path) -> None:
-    """Write the pipeline as it ships: transformer and autoencoder in bf16, text encoders in fp32, with a card."""
+    """Write the pipeline as it ships: transformer and autoencoder in bf16, text encoders in fp32, with a card.
+
+    Raises:
+        ConfigError: if the folder holds anything but an earlier pipeline, which it replaces.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / "model_index.json").is_file():
+        raise ConfigError(f"--to {folder}: holds something else than a pipeline; name a new folder")
     pipeline = load(config)
     pipeline.transformer.to(torch.bfloat16)
     pipeline.vae.to(torch.bfloat16)

@@ -174,4 +174,4 @@ MOVING = World(
     questions=moving_suite.load_suite,
     score=_moving_score,
 )
-OF_FAMILY = {"sd3": STILL, "pixart": STILL, "cogvideox": MOVING}
+OF_FAMILY = {"sd3": STILL, "sd15": STILL, "sdxl": STILL, "pixart": STILL, "cogvideox": MOVING}

@@ -83,7 +83,7 @@ def make_plan(preset: Preset, request: SampleRequest) -> Plan:
         sigmas=_sigmas(grid, steps, grids),
         flow_shift=request.flow_shift,
         strength=1.0 if request.strength is None else request.strength,
-        trained=request.role is not Role.STUDENT or steps in grids.trained_steps | {preset.student.steps},
+        trained=request.role is not Role.STUDENT or steps in (grids.trained_steps or {preset.student.steps}),
     )
 
 

@@ -12,7 +12,9 @@ import os
 import pickle
 import random
 import shutil
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,15 @@ import numpy as np
 import torch
 
 from tdm_core.errors import TrainingError
+from tdm_core.training.memory import is_out_of_memory
 
 STATE, ABOUT = "state.pt", "about.json"
+
+DAMAGED: tuple[type[Exception], ...] = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError),
+    *(struct.error, pickle.UnpicklingError),
+)
+"""What reading a damaged file was seen to raise: an unpickler takes any bytes for orders."""
 
 
 def save(folder: Path, state: Mapping[str, Any], about: Mapping[str, Any], *, keep: int) -> Path:
@@ -68,12 +77,10 @@ def load(path: Path, about: Mapping[str, Any], *, allow_other: bool) -> dict[str
     Raises:
         TrainingError: if it belongs to something else than ``about`` (unless allowed), or cannot be read.
     """
-    try:
-        stored = json.loads((path / ABOUT).read_text())
-        state: dict[str, Any] = torch.load(path / STATE, map_location="cpu", weights_only=True)
-    except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)[:100]
-        raise TrainingError(f"{path}: cannot be read: {reason}\nDelete it to resume from the one before.") from error
+    with _read(path):
+        stored = dict(json.loads((path / ABOUT).read_text()))
+        state: dict[str, Any] = dict(torch.load(path / STATE, map_location="cpu", weights_only=True))
+        randoms = state.pop("random")
     stored.pop("step", None)
     differing = [key for key in {**about, **stored} if stored.get(key) != about.get(key)]
     if differing and not allow_other:
@@ -83,8 +90,22 @@ def load(path: Path, about: Mapping[str, Any], *, allow_other: bool) -> dict[str
             f"{f', and {others} more changes' * (others > 0)}.\n"
             "Resume as it was made, or pass --allow-change to continue with the change."
         )
-    _set_random_states(state.pop("random"))
+    with _read(path):
+        _set_random_states(randoms)
     return state
+
+
+@contextmanager
+def _read(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DAMAGED as error:
+        if is_out_of_memory(error):
+            raise
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:100]
+        if isinstance(error, KeyError):
+            reason = f"it has no {reason}"
+        raise TrainingError(f"{path}: cannot be read: {reason}\nDelete it to resume from the one before.") from error
 
 
 def _random_states() -> dict[str, Any]:

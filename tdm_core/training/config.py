@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,10 @@ from torch import Tensor
 from tdm_core.diffusion.trajectory import time_nodes
 from tdm_core.toml_config import from_toml
 from tdm_core.training.precision import Precision
+
+SEEDS = 2**63
+"""What every generator takes, torch's and NumPy's."""
+MAY_BE_INFINITE = ("optimiser.student_clip", "optimiser.fake_clip")
 
 
 def _require(condition: bool, message: str) -> None:
@@ -42,6 +47,8 @@ class BaseConfig:
     """Of the T5 part of SD3's text; 0 without a T5 means no zero tokens at all.  Sample with the same number."""
     size: tuple[int, ...] = ()
     """Width and height in pixels, and the frames of a video, of the samples trained on; empty: the base's own."""
+    student: Path | None = None
+    """An earlier run's export, where the student starts (weights and average); its critic starts from the base."""
 
     def __post_init__(self) -> None:
         _require(
@@ -226,6 +233,22 @@ class OptimiserConfig:
         _require(self.iterations >= 0, f"optimiser.iterations must not be negative, got {self.iterations}")
         _require(self.batch_size >= 1, f"optimiser.batch_size must be at least 1, got {self.batch_size}")
         _require(min(self.fake_steps, self.warmup_fake_steps) >= 1, "optimiser: at least 1 fake step per iteration")
+        _require(
+            self.warmup_iterations >= 0,
+            f"optimiser.warmup_iterations must not be negative, got {self.warmup_iterations}",
+        )
+        _require(
+            min(self.student_lr, self.fake_lr, self.weight_decay) >= 0,
+            f"optimiser: rates and weight_decay must not be negative, got student_lr {self.student_lr}, "
+            f"fake_lr {self.fake_lr}, weight_decay {self.weight_decay}",
+        )
+        _require(
+            all(0 <= beta < 1 for beta in self.betas), f"optimiser.betas must lie in [0, 1), got {list(self.betas)}"
+        )
+        _require(
+            min(self.student_clip, self.fake_clip) > 0,
+            f"optimiser: clips must be positive (inf: none), got {self.student_clip} and {self.fake_clip}",
+        )
         _require(0 <= self.decay_share <= 1, f"optimiser.decay_share must lie in 0-1, got {self.decay_share}")
         _require(0 <= self.ema_decay < 1, f"optimiser.ema_decay must lie in [0, 1), got {self.ema_decay}")
 
@@ -261,6 +284,14 @@ class RunConfig:
         _require(self.micro_batch >= 0, f"run.micro_batch must not be negative, got {self.micro_batch}")
         _require(self.keep_checkpoints >= 1, f"run.keep_checkpoints must be at least 1, got {self.keep_checkpoints}")
         _require(self.preview_every >= 0, f"run.preview_every must not be negative, got {self.preview_every}")
+        _require(
+            self.preview_teacher_steps >= 1,
+            f"run.preview_teacher_steps must be at least 1, got {self.preview_teacher_steps}",
+        )
+        _require(
+            self.checkpoint_minutes >= 0, f"run.checkpoint_minutes must not be negative, got {self.checkpoint_minutes}"
+        )
+        _require(0 <= self.preview_seed < SEEDS, f"run.preview_seed must lie in 0-2^63, got {self.preview_seed}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,6 +318,13 @@ class DistillConfig:
     export: ExportConfig
 
     def __post_init__(self) -> None:
+        for name, value in _flat(self.tables()):
+            # Ranges alone would let a nan through: no comparison with it is true, and `min` may miss it.
+            _require(
+                not isinstance(value, float) or isfinite(value) or (value == inf and name in MAY_BE_INFINITE),
+                f"{name} must be a finite number, got {value}",
+            )
+        _require(0 <= self.seed < SEEDS, f"seed must lie in 0-2^63, got {self.seed}")
         steps, anchored = self.trajectory.steps, self.objective.anchored_steps
         _require(
             0 <= anchored <= steps,
@@ -325,7 +363,10 @@ class DistillConfig:
 
     def made_of(self) -> dict[str, Any]:
         """All that changes the student, one entry a key: ``{"optimiser.student_lr": 5e-4, ...}``."""
-        return dict(_flat({key: value for key, value in self.tables().items() if key not in NOT_THE_STUDENTS}))
+        made_of = dict(_flat({key: value for key, value in self.tables().items() if key not in NOT_THE_STUDENTS}))
+        if self.base.student is None:
+            del made_of["base.student"]  # a key that came later: checkpoints and rows of before stay what they are
+        return made_of
 
     @property
     def hash(self) -> str:

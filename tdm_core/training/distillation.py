@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,12 +26,15 @@ from torch import Tensor
 from tdm_core.backbones.adapters import NetworkRole
 from tdm_core.backbones.trainable import Conditioning, TrainableBackbone, denoiser
 from tdm_core.diffusion.trajectory import Denoise, roll_out, time_nodes
-from tdm_core.errors import TrainingError
+from tdm_core.errors import LoadError, TrainingError
 from tdm_core.training import checkpoint
-from tdm_core.training.config import DistillConfig
+from tdm_core.training.config import DistillConfig, RunConfig
+from tdm_core.training.memory import enough_memory, is_out_of_memory
 from tdm_core.training.trainer import StepReport, Trainer
 
 LOG, RECIPE, CHECKPOINTS = "log.jsonl", "recipe.json", "checkpoints"
+UNFIT: tuple[type[Exception], ...] = (LoadError, *checkpoint.DAMAGED)
+"""What a readable state of another network ends in."""
 
 
 def distil(
@@ -63,49 +67,66 @@ def distil(
     Raises:
         TrainingError: if the folder holds another run, or the run cannot go on.
     """
-    run, processes = config.run, trainer.processes
-    about = {**config.made_of(), "prompts": prompts_digest, "processes": processes.count}
-    checkpoints = run.folder / CHECKPOINTS
-    found = checkpoint.complete(checkpoints)
-    if found and not resume:
-        raise TrainingError(
-            f"{run.folder}: holds a run already, at {found[-1].name}.\n"
-            "Continue it with --resume, delete the folder, or choose another with --set run.folder=..."
-        )
-    if found:
-        trainer.load_state(checkpoint.load(found[-1], about, allow_other=allow_change))
-    if not processes.agree(trainer.step, trainer.backbone.device):
-        raise TrainingError(
-            f"{checkpoints}: the processes do not see the same checkpoints.\n"
-            "Let run.folder lie on a disk that all machines share."
-        )
-    if not processes.is_main:
-        while not _ended(config, trainer, stop):
-            trainer.train_step()
-        return trainer.step >= config.optimiser.iterations
-    run.folder.mkdir(parents=True, exist_ok=True)
-    with _only_run(run.folder):
-        (run.folder / RECIPE).write_text(json.dumps(config.tables(), indent=1) + "\n", encoding="utf-8")
-        _cut_log(run.folder / LOG, trainer.step)
-        previews = Previews(config, trainer, told) if show and run.preview_every and run.preview_prompts else None
-
-        def save() -> None:
-            checkpoint.save(checkpoints, trainer.state(), about, keep=run.keep_checkpoints)
-
-        saved = time.monotonic()
-        with (run.folder / LOG).open("a", encoding="utf-8") as log:
+    with enough_memory(config, lambda: f"step {trainer.step}"):
+        run, processes = config.run, trainer.processes
+        about = {**config.made_of(), "prompts": prompts_digest, "processes": processes.count}
+        checkpoints = run.folder / CHECKPOINTS
+        check_run(run, resume=resume)
+        if found := checkpoint.complete(checkpoints):
+            _load(found[-1], trainer, checkpoint.load(found[-1], about, allow_other=allow_change))
+        if not processes.agree(trainer.step, trainer.backbone.device):
+            raise TrainingError(
+                f"{checkpoints}: the processes do not see the same checkpoints.\n"
+                "Let run.folder lie on a disk that all machines share."
+            )
+        if not processes.is_main:
             while not _ended(config, trainer, stop):
-                row = trainer.train_step()
-                log.write(json.dumps(asdict(row)) + "\n")
-                log.flush()
-                report(row)
-                if time.monotonic() - saved > run.checkpoint_minutes * 60:
-                    save()
-                    saved = time.monotonic()
-                if previews and show and trainer.step % run.preview_every == 0:
-                    show(trainer.step, previews.draw())
-        save()
-    return trainer.step >= config.optimiser.iterations
+                trainer.train_step()
+            return trainer.step >= config.optimiser.iterations
+        with _writing(run.folder):
+            run.folder.mkdir(parents=True, exist_ok=True)
+        with _only_run(run.folder):
+            with _writing(run.folder):
+                _cut_log(run.folder / LOG, trainer.step)
+                (run.folder / RECIPE).write_text(json.dumps(config.tables(), indent=1) + "\n", encoding="utf-8")
+            previews = Previews(config, trainer, told) if show and run.preview_every and run.preview_prompts else None
+
+            def save() -> None:
+                checkpoint.save(checkpoints, trainer.state(), about, keep=run.keep_checkpoints)
+
+            saved = time.monotonic()
+            with (run.folder / LOG).open("a", encoding="utf-8") as log:
+                while not _ended(config, trainer, stop):
+                    row = trainer.train_step()
+                    with _writing(run.folder):
+                        log.write(json.dumps(asdict(row)) + "\n")
+                        log.flush()
+                    report(row)
+                    if time.monotonic() - saved > run.checkpoint_minutes * 60:
+                        save()
+                        saved = time.monotonic()
+                    if previews and show and trainer.step % run.preview_every == 0:
+                        show(trainer.step, previews.draw())
+            save()
+        return trainer.step >= config.optimiser.iterations
+
+
+def check_run(run: RunConfig, *, resume: bool) -> None:
+    """Refuse a folder that holds a run which is not to be continued, saved or not.
+
+    Raises:
+        TrainingError: names the cures.
+    """
+    found, log = checkpoint.complete(run.folder / CHECKPOINTS), run.folder / LOG
+    if not resume and (found or (log.is_file() and log.stat().st_size)):
+        with _only_run(run.folder):  # one that is at work is told as such
+            pass
+        reached = f"at {found[-1].name}" if found else "ended before its first checkpoint"
+        cure = "Continue it" if found else "Begin it anew"
+        raise TrainingError(
+            f"{run.folder}: holds a run already, {reached}.\n"
+            f"{cure} with --resume, delete the folder, or choose another with --set run.folder=..."
+        )
 
 
 def _ended(config: DistillConfig, trainer: Trainer, stop: Callable[[], bool]) -> bool:
@@ -170,9 +191,43 @@ def sample(backbone: TrainableBackbone, denoise: Denoise, noise: Tensor, nodes: 
 
 
 def _cut_log(path: Path, step: int) -> None:
-    """Drop the rows after ``step``: a resumed run will write them again."""
+    """Drop the rows after ``step``, and a half one at the end: a resumed run will write them again."""
     if not path.exists():
         return
-    lines = path.read_text(encoding="utf-8").splitlines()
-    rows = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-    path.write_text("".join(row + "\n" for row in rows), encoding="utf-8")
+    rows = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            if line.endswith(b"}") and json.loads(line)["step"] <= step:
+                rows.append(line + b"\n")
+        except (ValueError, KeyError, TypeError):
+            raise TrainingError(
+                f"{path}, line {number}: is no row of a run's log, so it cannot be continued.\n"
+                "Delete the line, or move the file elsewhere, and resume."
+            ) from None
+    draft = path.with_name(f".draft-{path.name}")
+    draft.write_bytes(b"".join(rows))
+    draft.replace(path)
+
+
+def _load(path: Path, trainer: Trainer, state: dict[str, Any]) -> None:
+    try:
+        trainer.load_state(state)
+    except UNFIT as error:
+        if is_out_of_memory(error):
+            raise
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:150]
+        raise TrainingError(
+            f"{path}: does not fit the network of this recipe: {reason}\n"
+            "Resume with the lora.rank and lora.targets that it was made with, or begin anew: --set run.folder=..."
+        ) from error
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(
+            f"run.folder: {folder}: cannot be written: {error.strerror or error}\n"
+            "Name another with --set run.folder=...; if the disk was full, make room and continue with --resume."
+        ) from error

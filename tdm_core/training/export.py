@@ -13,13 +13,15 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from tdm_core.backbones.base import INDEX, Size
+from tdm_core.backbones.stock_training import LORA_FILE, PEFT_FILE, StockTraining
 from tdm_core.backbones.trainable import TrainableBackbone
 from tdm_core.errors import TrainingError
 from tdm_core.training.config import DistillConfig
@@ -37,6 +39,52 @@ class Provenance:
     machine: str
     commit: str
     num_prompts: int
+
+
+def check_told(config: DistillConfig) -> None:
+    """Raises `TrainingError` if the recipe's student is none that can be exported."""
+    if config.trajectory.told == "both":
+        raise TrainingError(
+            "trajectory.told: a student that is told its number of steps is no LoRA that stock loaders take.\n"
+            "Tell the fake alone, or tell by the grids: --set trajectory.told=fake, --set trajectory.apart=0.008"
+        )
+
+
+def check_export(config: DistillConfig, *, replace: bool = False) -> None:
+    """Refuse an export folder with anything in it but an earlier student of this very recipe.
+
+    Args:
+        replace: let a student of another recipe be replaced; a folder that holds a whole pipeline is refused even so.
+
+    Raises:
+        TrainingError: says what the folder holds.
+    """
+    folder = config.export.folder
+    if folder.exists() and not folder.is_dir():
+        raise TrainingError(f"export.folder: {folder} is a file.\nName a folder with --set export.folder=...")
+    if (folder / INDEX).exists():
+        raise TrainingError(
+            f"export.folder: {folder} holds a whole pipeline, and a student would overwrite its card.\n"
+            "Name another with --set export.folder=..."
+        )
+    if replace:
+        return
+    held = [folder / name for name in (LORA_FILE, PEFT_FILE, CARD, RECIPE) if (folder / name).exists()]
+    if held and (found := _config_hash(held[0])) != config.hash:
+        what = f"the student of another recipe, {found}" if found else f"a {held[0].name} that no recipe made"
+        raise TrainingError(
+            f"export.folder: {folder} holds {what}; this one is {config.hash}.\n"
+            "Name another with --set export.folder=..., or pass --replace."
+        )
+
+
+def _config_hash(lora: Path) -> str | None:
+    """Of the recipe that made a student."""
+    try:
+        with safe_open(lora, framework="pt") as file:
+            return str(json.loads(file.metadata()[METADATA_KEY])["config_hash"])
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError):
+        return None
 
 
 def metadata(config: DistillConfig, backbone: TrainableBackbone, iterations: int) -> dict[str, Any]:
@@ -58,7 +106,7 @@ def metadata(config: DistillConfig, backbone: TrainableBackbone, iterations: int
         "guidance_scale": 1.0,
         "teacher_guidance_scale": config.objective.guidance_scale,
         "max_sequence_length": config.base.max_sequence_length,
-        "size": backbone.size_px,
+        "size": list(_numbers(_size(backbone))),
         "config_hash": config.hash,
         "iterations": iterations,
     }
@@ -82,11 +130,7 @@ def export_student(
     Raises:
         TrainingError: if they cannot be written; what the folder held before is untouched.
     """
-    if config.trajectory.told == "both":
-        raise TrainingError(
-            "trajectory.told: a student that is told its number of steps is no LoRA that stock loaders take.\n"
-            "Tell the fake alone, or tell by the grids: --set trajectory.told=fake, --set trajectory.apart=0.008"
-        )
+    check_told(config)
     folder = config.export.folder
     about = metadata(config, backbone, provenance.iterations)
     draft = folder.with_name(f".draft-{folder.name}")
@@ -128,7 +172,11 @@ def model_card(
     steps = f"{', '.join(map(str, fewer))} or {most}" if fewer else str(most)
     nodes = f"The time nodes of {steps} steps are" if fewer else "The time nodes are also"
     how = BY[config.objective.method]
+    size = _size(backbone)
+    width, height, *frames = _numbers(size)
     example = backbone.card_example(config.base.path, config.export.folder.as_posix(), about)
+    if config.base.size:
+        example = _sized(example, size)
     return f"""---
 {_licence(Path(config.base.path))}base_model: {config.base.path}
 library_name: diffusers
@@ -138,7 +186,7 @@ tags: [lora, few-step, tdm]
 # {config.title}
 
 A student of `{config.base.path}` for {steps} steps, distilled by {how}.
-{steps} network evaluations a sample, no guidance, {about["size"]} x {about["size"]} pixels.
+{steps} network evaluations a sample, no guidance, {width} x {height} pixels{f", {frames[0]} frames" if frames else ""}.
 
 ```python
 {example}
@@ -183,6 +231,23 @@ guided teacher on the student's nodes, the student. Prompts, from the left:
 
 {prompts}
 """
+
+
+def _size(backbone: TrainableBackbone) -> Size:
+    return cast(StockTraining, backbone).size
+
+
+def _numbers(size: Size) -> tuple[int, ...]:
+    """Width and height, and the frames of a video."""
+    return (size.width, size.height) if size.frames == 1 else (size.width, size.height, size.frames)
+
+
+def _sized(example: str, size: Size) -> str:
+    """An example with the recipe's size in it, where it would leave it to the base, whose own may be another."""
+    if "height=" in example:
+        return example
+    arguments = f"    height={size.height},\n    width={size.width},\n"
+    return example.replace("    generator=", f"{arguments}    generator=", 1)
 
 
 def _licence(base: Path) -> str:

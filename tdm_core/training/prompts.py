@@ -37,14 +37,14 @@ def read_prompts(path: Path) -> tuple[str, ...]:
         ConfigError: if the file is missing, is not UTF-8 text or holds no prompt.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except OSError as error:
         raise ConfigError(f"prompts.file: {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"prompts.file: {path}: not UTF-8 text: {error}") from None
     if any("\0" in line for line in lines):
         raise ConfigError(f"prompts.file: {path}: is a binary file; name a text file with one prompt per line")
-    prompts = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    prompts = tuple(line for line in lines if line and not line.startswith("#"))
     if not prompts:
         raise ConfigError(f"prompts.file: {path}: holds no prompt; write one per line")
     return prompts

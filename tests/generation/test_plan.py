@@ -1,6 +1,7 @@
 """From request and preset to the exact run."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -53,6 +54,12 @@ def test_scheduler_may_choose_the_nodes_itself(preset):
 def test_steps_without_training_are_marked(preset, steps, trained):
     assert plan_of(preset, Role.STUDENT, steps=steps).trained is trained
     assert plan_of(preset, Role.TEACHER_FEW, steps=steps).trained
+
+
+def test_a_presets_own_number_of_steps_is_no_proof_of_training(preset):
+    asked = replace(preset, student=replace(preset.student, steps=2))
+    assert not plan_of(asked, Role.STUDENT).trained
+    assert plan_of(asked, Role.STUDENT, steps=4).trained
 
 
 def test_nodes_of_the_preset_go_before_those_of_the_file(own_lora):

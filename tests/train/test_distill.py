@@ -5,8 +5,11 @@ import signal
 import subprocess
 import sys
 
+import huggingface_hub
 import pytest
+import torch
 
+from tests.training.hub import REPOSITORY, TOKEN, serving
 from tests.training.recipes import PROMPTS
 from train.distill import main
 
@@ -101,14 +104,95 @@ def test_ctrl_c_ends_the_run_whole_and_resume_finishes_it(recipe, tmp_path, caps
         (["{recipe}", "--set", "base.path={folder}"], 1, "no model_index.json"),
         (["{recipe}", "--set", "base.path={folder}", "--dry-run"], 1, "has no transformer or unet"),
         (["{recipe}", "--set", "run.folder={folder}/prompts.txt"], 1, "File exists"),
+        (["{recipe}", "--set", "run.device=cuda"], 2, "run.device: cuda is not available"),
+        (["{recipe}", "--set", "trajectory.told=both"], 1, "trajectory.told: a student that is told"),
+        (["{recipe}", "--set", "trajectory.told=both", "--dry-run"], 1, "trajectory.told: a student that is told"),
+        (["{recipe}", "--set", "base.family=pixart", "--dry-run"], 2, "is no pixart"),
+        (["{recipe}", "--set", "base.family=pixart"], 2, "is no pixart"),
+        (["{recipe}", "--set", "base.size=[33,32]", "--dry-run"], 2, "base.size: 33x32 px"),
+        (["{recipe}", "--set", "base.size=[33,32]"], 2, "base.size: 33x32 px"),
+        (["train/configs/mini-cogvideox-tdm.toml", "--set", "base.size=[64,64]", "--dry-run"], 2, "has no frames"),
+        (["{recipe}", "--set", "optimiser.student_lr=nan", "--dry-run"], 2, "got student_lr nan"),
+        (["{recipe}", "--set", "export.folder={base}"], 1, "holds a whole pipeline"),
+        (["{recipe}", "--set", "export.folder={folder}/prompts.txt"], 1, "is a file"),
+        # The shipped student, in reach of anybody who tries another seed.
+        (
+            ["train/configs/mini-sd3-tdm.toml", "--set", "seed=1", "--set", "run.folder={folder}/x"],
+            1,
+            "or pass --replace",
+        ),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )
-def test_mistakes_end_in_a_message_of_at_most_two_lines(recipe, tmp_path, capsys, arguments, status, message):
-    arguments = [argument.format(recipe=recipe, folder=tmp_path) for argument in arguments]
-    assert main(arguments) == status
+def test_mistakes_end_in_a_message_of_at_most_two_lines(
+    recipe, tmp_path, tiny_system, capsys, monkeypatch, arguments, status, message
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    places = {"recipe": recipe, "folder": tmp_path, "base": tiny_system / "base"}
+    assert main([argument.format(**places) for argument in arguments]) == status
     err = capsys.readouterr().err
-    assert message in err and len(err.strip().splitlines()) <= 2
+    assert message in err and len(err.strip().splitlines()) <= 2 and "preset" not in err
+    assert not (tmp_path / "run").exists() and not (tmp_path / "student").exists()
+
+
+def test_another_recipes_student_is_replaced_only_if_asked(recipe, tmp_path, capsys):
+    quick = [str(recipe), "--set", "run.preview_every=0"]
+    assert main(quick) == 0
+    other = [*quick, "--set", "seed=1", "--set", f"run.folder={tmp_path}/other"]
+    before = {path.name: path.read_bytes() for path in (tmp_path / "student").iterdir()}
+    capsys.readouterr()
+    assert main(other) == 1
+    assert "holds the student of another recipe" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()  # told before the training
+    assert {path.name: path.read_bytes() for path in (tmp_path / "student").iterdir()} == before
+    assert main([*quick, "--resume"]) == 0  # its own once more
+    assert main([*other, "--replace"]) == 0
+    assert json.loads((tmp_path / "student" / "recipe.json").read_text())["seed"] == 1
+
+
+def test_a_base_that_does_not_fit_into_memory_is_told_with_the_cures(recipe, capsys, monkeypatch):
+    import train.distill as entry
+
+    def fail(_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+
+    monkeypatch.setattr(entry, "load_backbone", fail)
+    assert main([str(recipe)]) == 1
+    err = capsys.readouterr().err
+    assert "loading the base: out of memory" in err and "run.micro_batch=2" in err
+    assert len(err.strip().splitlines()) == 2
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    with serving() as server:
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.address)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield server
+
+
+def test_push_uploads_the_finished_student(recipe, tmp_path, hub, capsys):
+    assert main([str(recipe), "--push", REPOSITORY]) == 0
+    assert hub.files == {path.name: path.read_bytes() for path in (tmp_path / "student").iterdir()}
+    assert f"pushed to {hub.address}/{REPOSITORY}/commit/abc" in capsys.readouterr().out
+
+
+def test_push_tells_a_refused_token_before_it_trains(recipe, tmp_path, hub, capsys, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_wrongwrong")
+    assert main([str(recipe), "--push", REPOSITORY]) == 1
+    err = capsys.readouterr().err
+    assert "hf auth login" in err and "hf_wrong" not in err and len(err.strip().splitlines()) == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_push_that_fails_can_be_made_good_later(recipe, tmp_path, hub, capsys):
+    hub.refuses_commits = True
+    assert main([str(recipe), "--push", REPOSITORY]) == 1
+    assert "can be pushed later" in capsys.readouterr().err
+    assert (tmp_path / "student" / "pytorch_lora_weights.safetensors").is_file() and not hub.files
+    hub.refuses_commits = False
+    assert main([str(recipe), "--resume", "--push", REPOSITORY]) == 0
+    assert hub.files.keys() == {path.name for path in (tmp_path / "student").iterdir()}
 
 
 def test_a_second_run_into_the_same_folder_is_refused(recipe, capsys):

@@ -127,3 +127,10 @@ def test_mistakes_cost_two_lines_and_status_2(program, arguments, words, capsys)
 def test_publishing_before_training_says_what_to_run(tmp_path, capsys):
     assert publish.main([CONFIG, *options(tmp_path), "--to", str(tmp_path / "mini")]) == 2
     assert "run python -m train.mini first" in capsys.readouterr().err
+
+
+def test_a_folder_of_something_else_is_not_replaced(made, tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("mine")
+    assert publish.main([CONFIG, *options(made), "--to", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert (tmp_path / "thesis.txt").read_text() == "mine"

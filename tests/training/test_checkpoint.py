@@ -78,6 +78,47 @@ def test_a_damaged_checkpoint_says_so(tmp_path):
         load(path)
 
 
+def cut(whole):
+    return whole[: len(whole) // 2]
+
+
+@pytest.mark.parametrize(
+    "content", [b"junk", b"", b"\x80", b"PK\x03\x04", b"\x80\x02}q\x00.", b"\x00" * 50, cut], ids=repr
+)
+def test_a_file_of_anything_else_says_so(tmp_path, content):
+    path = save(tmp_path, 1)
+    state = path / checkpoint.STATE
+    state.write_bytes(content if isinstance(content, bytes) else content(state.read_bytes()))
+    with pytest.raises(TrainingError, match=r"step-000001: cannot be read: .+\nDelete it"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        ({"step": 1}, "it has no 'random'"),
+        ({"step": 1, "random": {}}, "it has no 'torch'"),
+        ({"step": 1, "random": {"torch": 3}}, ""),
+        ([1, 2], ""),
+        (torch.ones(3), ""),
+    ],
+    ids=repr,
+)
+def test_a_readable_file_that_is_no_checkpoint_says_so(tmp_path, state, reason):
+    path = save(tmp_path, 1)
+    torch.save(state, path / checkpoint.STATE)
+    with pytest.raises(TrainingError, match=f"cannot be read: {reason}.*\nDelete it"):
+        load(path)
+
+
+@pytest.mark.parametrize("about", ["[]", "3", '"text"', "{", "null"])
+def test_an_about_file_of_anything_else_says_so(tmp_path, about):
+    path = save(tmp_path, 1)
+    (path / checkpoint.ABOUT).write_text(about)
+    with pytest.raises(TrainingError):
+        load(path)
+
+
 def test_no_code_is_run_from_a_checkpoint(tmp_path):
     path = save(tmp_path, 1)
 

@@ -11,6 +11,8 @@ from tdm_core.errors import ConfigError
 from tdm_core.training.config import DistillConfig
 from tests.training.recipes import recipe
 
+NAN, INF = float("nan"), float("inf")
+
 RECIPES = sorted((Path(__file__).parents[2] / "train" / "configs").glob("*.toml"))
 
 
@@ -45,6 +47,21 @@ def test_committed_recipes_can_be_read(path):
         ({"lora": {"targets": []}}, r"lora.targets is empty"),
         ({"optimiser": {"batch_size": 0}}, r"batch_size must be at least 1"),
         ({"optimiser": {"decay_share": 1.5}}, r"decay_share must lie in 0-1"),
+        ({"optimiser": {"student_lr": -1.0}}, r"must not be negative, got student_lr -1.0"),
+        ({"optimiser": {"student_lr": NAN}}, r"must not be negative, got student_lr nan"),
+        ({"optimiser": {"fake_lr": NAN}}, r"optimiser.fake_lr must be a finite number, got nan"),
+        ({"optimiser": {"fake_lr": INF}}, r"optimiser.fake_lr must be a finite number, got inf"),
+        ({"optimiser": {"betas": [0.0, 2.0]}}, r"betas must lie in \[0, 1\), got \[0.0, 2.0\]"),
+        ({"optimiser": {"weight_decay": -1.0}}, r"weight_decay -1.0"),
+        ({"optimiser": {"student_clip": 0.0}}, r"clips must be positive \(inf: none\), got 0.0"),
+        ({"optimiser": {"fake_clip": NAN}}, r"optimiser.fake_clip must be a finite number, got nan"),
+        ({"optimiser": {"warmup_iterations": -1}}, r"warmup_iterations must not be negative"),
+        ({"objective": {"anchor_weight": NAN}}, r"anchor_weight must be a finite number, got nan"),
+        ({"run": {"preview_teacher_steps": 0}}, r"preview_teacher_steps must be at least 1, got 0"),
+        ({"run": {"checkpoint_minutes": -1.0}}, r"checkpoint_minutes must not be negative"),
+        ({"run": {"preview_seed": -1}}, r"preview_seed must lie in 0-2\^63, got -1"),
+        ({"seed": -1}, r"seed must lie in 0-2\^63, got -1"),
+        ({"seed": 2**63}, r"seed must lie in 0-2\^63"),
         ({"prompts": {"scenes": 5}}, r"either a file or a number of scenes"),
         ({"run": {"threads": 0}}, r"run.threads must be at least 1"),
     ],
@@ -53,6 +70,10 @@ def test_committed_recipes_can_be_read(path):
 def test_values_out_of_range_are_refused_by_name(tmp_path, tables, message):
     with pytest.raises(ConfigError, match=message):
         recipe(tmp_path, **tables)
+
+
+def test_a_role_may_go_unclipped(tmp_path):
+    assert recipe(tmp_path, optimiser={"student_clip": INF}).optimiser.student_clip == INF
 
 
 def test_the_hash_changes_with_what_changes_the_student_and_with_nothing_else(tmp_path):

@@ -73,6 +73,69 @@ def test_a_checkpoint_of_another_recipe_is_refused_unless_told(tmp_path):
     assert run(other, resume=True, allow_change=True).step == 6
 
 
+@pytest.mark.parametrize(
+    ("lora", "reason"),
+    [({"rank": 2}, "is \\(4, .*not \\(2, "), ({"targets": ["attn.to_q"]}, "names differ")],
+    ids=["rank", "targets"],
+)
+def test_a_checkpoint_of_other_layers_is_refused_even_if_told(tmp_path, lora, reason):
+    run(recipe(tmp_path), until=2)
+    with pytest.raises(TrainingError, match=rf"step-000002: does not fit .*{reason}.*\n.*lora.rank and lora.targets"):
+        run(recipe(tmp_path, lora=lora), resume=True, allow_change=True)
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_keeps_its_log_unless_begun_anew(tmp_path):
+    config = recipe(tmp_path, optimiser={"iterations": 2})
+    config.run.folder.mkdir(parents=True)
+    (config.run.folder / "log.jsonl").write_text('{"step": 1}\n')
+    with pytest.raises(TrainingError, match=r"ended before its first checkpoint.\nBegin it anew with --resume"):
+        run(config)
+    assert rows(config) == [{"step": 1}] and not (config.run.folder / "recipe.json").exists()
+    run(config, resume=True)
+    assert [row["step"] for row in rows(config)] == [1, 2]
+
+
+def test_a_run_that_ended_before_its_first_step_left_nothing_to_lose(tmp_path):
+    config = recipe(tmp_path, optimiser={"iterations": 1})
+    config.run.folder.mkdir(parents=True)
+    (config.run.folder / "log.jsonl").touch()
+    run(config)
+    assert [row["step"] for row in rows(config)] == [1]
+
+
+@pytest.mark.parametrize("line", [b'{"student_loss": 0.1}', b'{"step": "two"}', b"{step}", b"{\xff}", b"[{}"], ids=repr)
+def test_a_log_that_is_none_is_left_as_it_is(tmp_path, line):
+    config = recipe(tmp_path)
+    run(config, until=2)
+    log = config.run.folder / "log.jsonl"
+    content = log.read_bytes() + line + (b"" if line.endswith(b"}") else b"}") + b"\n"
+    log.write_bytes(content)
+    with pytest.raises(TrainingError, match=r"log.jsonl, line 3: is no row of a run's log.*\nDelete the line"):
+        run(config, resume=True)
+    assert log.read_bytes() == content
+
+
+def test_too_little_memory_is_told_with_its_step(tmp_path, monkeypatch):
+    trainer = tiny_trainer(recipe(tmp_path))
+    real = trainer.train_step
+
+    def fail():
+        if trainer.step == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+        return real()
+
+    monkeypatch.setattr(trainer, "train_step", fail)
+    with pytest.raises(TrainingError, match=r"^step 2: out of memory, with 8 rows at once .*\n.*run.micro_batch=4"):
+        distil(trainer.config, trainer, prompts_digest="abc")
+
+
+def test_a_folder_that_cannot_be_made_is_told_with_a_cure(tmp_path):
+    (tmp_path / "file").touch()
+    config = recipe(tmp_path, run={"folder": str(tmp_path / "file" / "run")})
+    with pytest.raises(TrainingError, match=r"run.folder: .*Not a directory\nName another with --set run.folder"):
+        run(config)
+
+
 def test_a_checkpoint_of_more_processes_is_refused(tmp_path):
     """Sums in another order are not equal to the bit."""
     run(recipe(tmp_path), until=2)

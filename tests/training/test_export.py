@@ -3,16 +3,18 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
 
+from tdm_core.backbones.base import Size
 from tdm_core.errors import TrainingError
 from tdm_core.generation.plan import lora_metadata
 from tdm_core.training.config import TrajectoryConfig
-from tdm_core.training.export import Provenance, export_student
+from tdm_core.training.export import Provenance, check_export, export_student
 from tests.training.recipes import recipe, tiny_trainer
 
 PROVENANCE = Provenance(iterations=12, minutes=3.4, machine="2 threads", commit="abc1234", num_prompts=20_000)
@@ -44,7 +46,7 @@ def test_the_file_tells_a_sampler_all_it_must_know(config, trainer):
         "guidance_scale": 1.0,
         "teacher_guidance_scale": 3.0,
         "max_sequence_length": 0,
-        "size": 32,
+        "size": [32, 32],
         "config_hash": config.hash,
         "iterations": 12,
     }
@@ -96,6 +98,55 @@ def test_the_cards_example_runs_as_printed(config, trainer, monkeypatch):
     exec(code, names)
     assert names["picture"].size == (32, 32)
     assert len(names["pipe"].scheduler.timesteps) == 4
+
+
+def test_the_card_of_another_size_than_the_bases_says_so_and_its_example_makes_it(config, trainer, monkeypatch):
+    config = recipe(config.export.folder.parent, base={"path": config.base.path, "size": [48, 32]})
+    monkeypatch.setattr(trainer.backbone, "size", Size(width=48, height=32))
+    export(config, trainer)
+    card = (config.export.folder / "README.md").read_text()
+    assert "no guidance, 48 x 32 pixels." in card
+    names: dict = {}
+    exec(re.search(r"```python\n(.*?)```", card, re.DOTALL).group(1), names)
+    assert names["picture"].size == (48, 32)
+
+
+def test_a_videos_card_counts_its_frames(config, trainer, monkeypatch):
+    monkeypatch.setattr(trainer.backbone, "size", Size(width=48, height=32, frames=9))
+    about = json.loads(lora_metadata(export(config, trainer))["tdm"])
+    assert about["size"] == [48, 32, 9]
+    assert "no guidance, 48 x 32 pixels, 9 frames." in (config.export.folder / "README.md").read_text()
+
+
+def test_a_student_of_another_recipe_is_replaced_only_if_told(config, trainer):
+    check_export(config)  # nothing there
+    export(config, trainer)
+    check_export(config)  # its own
+    other = replace(config, seed=1)
+    with pytest.raises(TrainingError, match=rf"another recipe, {config.hash}; this one is {other.hash}.\n.*--replace"):
+        check_export(other)
+    check_export(other, replace=True)
+
+
+@pytest.mark.parametrize("name", ["README.md", "recipe.json", "adapter_model.safetensors"])
+def test_what_no_recipe_made_is_replaced_only_if_told(config, name):
+    config.export.folder.mkdir(parents=True)
+    (config.export.folder / name).write_text("mine")
+    with pytest.raises(TrainingError, match=rf"holds a {name} that no recipe made.*\n.*--replace"):
+        check_export(config)
+    check_export(config, replace=True)
+
+
+def test_a_base_is_no_place_for_a_student(config):
+    config = replace(config, export=replace(config.export, folder=Path(config.base.path)))
+    with pytest.raises(TrainingError, match=r"holds a whole pipeline.*\n.*export.folder"):
+        check_export(config, replace=True)
+
+
+def test_a_file_is_no_place_for_a_student(config, tmp_path):
+    (tmp_path / "student").touch()
+    with pytest.raises(TrainingError, match=r"is a file.\nName a folder"):
+        check_export(config, replace=True)
 
 
 def test_the_card_says_how_the_student_was_made(config, trainer):

@@ -7,6 +7,7 @@ from tdm_core.backbones.sd3_training import SD3Training
 from tdm_core.errors import ConfigError
 from tdm_core.training import prompts
 from tests.tiny import TARGETS, tiny_pipeline
+from train.prompts import COUNTS, FILE, PATTERNS, text
 
 
 @pytest.fixture(scope="module")
@@ -16,8 +17,32 @@ def backbone():
 
 def test_lines_are_prompts_but_for_comments_and_empty_ones(tmp_path):
     path = tmp_path / "prompts.txt"
-    path.write_text("# source, licence\na cat\n\n  a dog \n")
-    assert prompts.read_prompts(path) == ("a cat", "a dog")
+    path.write_text("# source, licence\n  # indented\na cat\n\n  a dog \nshe is #1\n")
+    assert prompts.read_prompts(path) == ("a cat", "a dog", "she is #1")
+
+
+def test_a_byte_order_mark_makes_no_prompt_of_the_header(tmp_path):
+    """Windows' editors write one."""
+    path = tmp_path / "prompts.txt"
+    path.write_bytes(b"\xef\xbb\xbf# source, licence\r\na cat\r\n")
+    assert prompts.read_prompts(path) == ("a cat",)
+
+
+def test_the_list_that_ships_is_what_its_program_makes():
+    assert FILE.read_text(encoding="utf-8") == text()
+
+
+def test_the_list_that_ships_names_source_and_licence_and_says_nothing_twice():
+    header = [line for line in FILE.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    assert "train/prompts.py" in header[1] and "CC0 1.0" in header[2] and len(header) == 3
+    shipped = prompts.read_prompts(FILE)
+    assert len({prompt.lower() for prompt in shipped}) == len(shipped) == sum(COUNTS.values()) >= 2000
+    assert not any("{" in prompt for prompt in shipped)
+
+
+def test_every_list_of_phrases_is_used():
+    patterns = "\n".join(pattern for kind in COUNTS for pattern in PATTERNS[kind])
+    assert [name for name in PATTERNS.keys() - COUNTS.keys() if "{" + name + "}" not in patterns] == []
 
 
 @pytest.mark.parametrize("content", [b"", b"# nothing\n\n", b"\xff\xfe", b"a cat\n\0\1"])
