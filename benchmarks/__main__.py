@@ -15,6 +15,7 @@ BENCHMARKS = (
     "roles",
     "quality",
     "scorer_speed",
+    "evaluation",
     "batching",
     "ray_serve",
     "trainer_cost",

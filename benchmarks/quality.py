@@ -7,20 +7,22 @@ for the page's Benchmarks tab (``assets/reports``).  Pictures are asked the scen
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.rows import ROOT, Measure, save
 from tdm_core.evaluation.arms import arms_of, choose_arms
-from tdm_core.evaluation.harness import generate
+from tdm_core.evaluation.harness import changed_arms, generate
+from tdm_core.evaluation.manifest import HEADER, read_header, write_header
 from tdm_core.evaluation.metrics import Metric, frechet, mini_vbench, scenes
 from tdm_core.evaluation.publish import publish
 from tdm_core.evaluation.report import score, table
 from tdm_core.evaluation.runs import Run
-from tdm_core.evaluation.suites import load_suite
+from tdm_core.evaluation.suites import OWN, load_suite
 from tdm_core.generation.presets import Preset
 from tdm_core.settings import Settings
 from tdm_core.wiring import Wiring
@@ -49,14 +51,14 @@ class Exam:
 
 
 STILL = Exam(
-    suite="scenes",
+    suite=OWN["image"],
     metrics=(scenes, frechet),
     seeds=4,
     what="Overall is the mean of the six categories; intervals resample prompts. Frechet: to true renders, lower is"
     " better; true renders drawn anew have one as well (`floor` in the report).",
 )
 MOVING = Exam(
-    suite="moving",
+    suite=OWN["video"],
     metrics=(mini_vbench,),
     seeds=2,
     what="Overall is mini-VBench: 1 is a true clip, 0 the floor that was measured for each dimension; intervals"
@@ -69,6 +71,7 @@ def main(name: str = DEFAULT) -> None:
     preset = wiring.presets[name]
     exam = Exam.of(preset)
     folder = ROOT / "runs" / "quality" / name
+    forget_changed(folder, preset)
     generate(
         folder,
         preset=preset,
@@ -92,6 +95,21 @@ def main(name: str = DEFAULT) -> None:
     for card in filter(None, cards):
         write_scores(card / "README.md", scores_section(preset, results))
     print(save(f"quality-{name}", f"python -m benchmarks.quality {name}", measures))
+
+
+def forget_changed(folder: Path, preset: Preset) -> None:
+    """Drop what an earlier model made here, which ``generate`` refuses to do.
+
+    The folder is this benchmark's own, and a new student need not wait for an old teacher's pictures.
+    """
+    if not (folder / HEADER).exists():
+        return
+    header = read_header(folder)
+    changed = changed_arms(header, preset)
+    for arm in changed:
+        shutil.rmtree(folder / arm, ignore_errors=True)
+    kept = {name: entry for name, entry in header.arms.items() if name not in changed}
+    write_header(folder, replace(header, arms=kept))
 
 
 def bars(results: Result, judge: str, *, of_world: bool = True) -> list[Measure]:

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -120,5 +121,12 @@ def _weights(preset: Preset, where: str) -> str:
 
 
 def _file_hash(path: Path) -> str:
+    state = path.stat()
+    return _hash_of_state(path, state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _hash_of_state(path: Path, size: int, mtime_ns: int) -> str:
+    # Read once for each state of the file: every arm asks for all weights.
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

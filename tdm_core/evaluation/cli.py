@@ -17,7 +17,7 @@ from tdm_core.evaluation.export import LAYOUTS, export
 from tdm_core.evaluation.harness import BatchSampler, generate
 from tdm_core.evaluation.publish import PUBLISHED, publish
 from tdm_core.evaluation.runs import Run
-from tdm_core.evaluation.suites import load_suite, suite_list
+from tdm_core.evaluation.suites import OWN, load_suite, suite_list
 from tdm_core.generation.media import write_whole
 from tdm_core.generation.presets import Preset
 
@@ -44,7 +44,7 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=_suites)
 
     parser = commands.add_parser("generate", help="make a run's pictures, or what is missing of them")
-    parser.add_argument("--suite", default="scenes", help="which prompts, or a file of prompts (default: scenes)")
+    parser.add_argument("--suite", help="which prompts, or a file of prompts (default: scenes; for clips, moving)")
     parser.add_argument("--preset", default="mini-sd3", help="the system (default: %(default)s)")
     parser.add_argument("--role", action="append", help="one row; may be repeated (default: all)")
     parser.add_argument("--limit", help="only so many prompts, spread over the categories")
@@ -100,7 +100,7 @@ def _generate(options: Namespace) -> int:
     generate(
         options.out,
         preset=preset,
-        suite=load_suite(options.suite, _downloads(options)),
+        suite=load_suite(options.suite or OWN[preset.media], _downloads(options)),
         arms=choose_arms(preset, options.role),
         sampler=options.wiring.engine,
         limit=None if options.limit is None else _positive("--limit", options.limit),
@@ -114,9 +114,15 @@ def _generate(options: Namespace) -> int:
 
 def _score(options: Namespace) -> int:
     run = Run.open(options.folder)
-    names = options.metrics.split(",") if options.metrics else metrics.names(run.header.suite)
+    suite, media = run.header.suite, run.media
+    names = options.metrics.split(",") if options.metrics else metrics.names(suite)
+    if not names:
+        raise ConfigError(
+            f"--metrics: the {suite} suite has none of its own, so name some, separated by commas.\n"
+            f"There are: {', '.join(metrics.fitting(suite, media))}"
+        )
     places = {"reference": options.reference, "bridges": options.bridges}
-    chosen = [metrics.load_metric(name.strip(), run.header.suite, **places) for name in names]
+    chosen = [metrics.load_metric(name.strip(), suite, media=media, **places) for name in names]
     report.score(run, chosen)
     print((options.folder / report.REPORT).read_text(encoding="utf-8"))
     return 0
@@ -146,10 +152,11 @@ def _compare(options: Namespace) -> int:
 
 
 def _bench(options: Namespace) -> int:
+    preset = _preset(options)
     row = speed.measure_speed(
         options.wiring.engine,
-        _preset(options),
-        load_suite("scenes").items,
+        preset,
+        load_suite(OWN[preset.media]).items,
         batch_sizes=[_positive("--batch-size", size) for size in options.batch_size or ("1", "8")],
         runs=_positive("--runs", options.runs),
     )

@@ -11,8 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Protocol
 
-from tdm_core.errors import EvaluationError, PresetError
-from tdm_core.evaluation.arms import Arm, fingerprint
+from tdm_core.errors import ConfigError, EvaluationError, PresetError
+from tdm_core.evaluation.arms import Arm, arms_of, fingerprint
 from tdm_core.evaluation.manifest import (
     HEADER,
     ArmEntry,
@@ -25,10 +25,10 @@ from tdm_core.evaluation.manifest import (
     read_pictures,
     write_header,
 )
-from tdm_core.evaluation.suites import Item, Suite, keep_suite
+from tdm_core.evaluation.suites import KEPT, NOUNS, OWN, Item, Suite, keep_suite, media_of
 from tdm_core.generation.media import encode, write_whole
 from tdm_core.generation.presets import Preset
-from tdm_core.generation.sample import Role, Sample, SampleRequest
+from tdm_core.generation.sample import Grid, Role, Sample, SampleRequest
 
 
 class BatchSampler(Protocol):
@@ -60,9 +60,16 @@ def generate(
     cut from all that is asked, not from what is missing, so the same pictures share a batch however the work is split.
 
     Raises:
-        EvaluationError: if the folder holds a run of another suite or preset.
+        ConfigError: if the suite asks for clips of a system that makes pictures or the other way round, or if the
+            folder holds something else.
+        EvaluationError: if the folder holds a run of another suite, preset or model.
         PresetError: if the preset names what is not there.
     """
+    if media_of(suite.name) not in (None, preset.media):
+        raise ConfigError(
+            f"--suite {suite.name}: does not fit {preset.name}, which makes {NOUNS[preset.media]}.\n"
+            f"Take --suite {OWN[preset.media]}, or a file of prompts."
+        )
     for key, problem in preset.problems().items():
         if not key.startswith("student") or any(arm.role is Role.STUDENT for arm in arms):
             raise PresetError(problem)
@@ -78,16 +85,15 @@ def generate(
         family=preset.family,
         base=preset.base,
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    if shard[1] == 1:
-        for left in folder.rglob(".*.part"):  # by a process that was killed while it wrote
-            left.unlink()
-    keep_suite(folder, suite)
-    write_header(folder, header)
+
+    @cache
+    def begin() -> None:
+        """Only when there is something to keep: a model that cannot be loaded leaves no run behind."""
+        _begin(folder, header, suite, alone=shard[1] == 1)
+
     asked = [(item, number) for item in suite.limited(limit) for number in range(seeds)]
     finished = read_pictures(folder)
     for arm in arms:
-        (folder / arm.name).mkdir(exist_ok=True)
         keys = {
             (item, number): picture_key(suite.sha256, item, number, entries[arm.name].fingerprint)
             for item, number in asked
@@ -100,6 +106,7 @@ def generate(
             if not jobs:
                 continue
             samples = sampler.sample_batch([arm.request(preset, item.prompt, item.seed(n)) for item, n in jobs])
+            begin()
             made = [
                 _store(folder, arm, item, number, keys[item, number], sample, fps=preset.fps, batch_size=len(jobs))
                 for (item, number), sample in zip(jobs, samples, strict=True)
@@ -107,6 +114,7 @@ def generate(
             append_pictures(folder, made, rank=shard[0])
             done += len(jobs)
             report(arm.name, done, len(asked))
+    begin()  # there may be nothing to make, but more or less to report
 
 
 def _entry(preset: Preset, arm: Arm) -> ArmEntry:
@@ -123,6 +131,7 @@ def _entry(preset: Preset, arm: Arm) -> ArmEntry:
 def _earlier_arms(folder: Path, preset: Preset, suite: Suite) -> dict[str, ArmEntry]:
     """The arms that an earlier call made here."""
     if not (folder / HEADER).exists():
+        _check_free(folder)
         return {}
     header = read_header(folder)
     if (header.suite_sha256, header.preset) != (suite.sha256, preset.name):
@@ -130,7 +139,48 @@ def _earlier_arms(folder: Path, preset: Preset, suite: Suite) -> dict[str, ArmEn
             f"{folder}: holds a run of preset {header.preset}, suite {header.suite} ({header.suite_sha256[:8]}), not of"
             f" {preset.name}, {suite.name} ({suite.sha256[:8]}).\nName another folder with --out."
         )
+    if changed := changed_arms(header, preset):
+        raise EvaluationError(
+            f"{folder}: holds {', '.join(changed)} of another model: weights or settings have changed since.\n"
+            "Name another folder with --out; this one keeps what the earlier model made."
+        )
     return header.arms
+
+
+def changed_arms(header: Header, preset: Preset) -> list[str]:
+    """The run's arms that the preset would now make with other weights, settings or time nodes, or not at all.
+
+    While the student's LoRA is missing, nothing is said of the arms that depend on it.
+    """
+    arms, lora, changed = arms_of(preset), preset.lora_file(), []
+    lacks_student = lora is not None and not lora.is_file()
+    for name, entry in header.arms.items():
+        arm = arms.get(name)
+        if lacks_student and (arm is None or arm.role is Role.STUDENT or arm.grid is Grid.STUDENT):
+            continue
+        if arm is None or fingerprint(preset, arm) != entry.fingerprint:
+            changed.append(name)
+    return changed
+
+
+def _check_free(folder: Path) -> None:
+    """Refuse a folder that holds anything but what a killed call may have left before the header."""
+    found = [path.name for path in folder.iterdir()] if folder.exists() else []
+    strangers = [name for name in found if name != KEPT and not name.startswith((f".{KEPT}.", f".{HEADER}."))]
+    if strangers and not (folder / HEADER).exists():  # another process may have written it meanwhile
+        raise ConfigError(f"--out {folder}: holds {min(strangers)} and no evaluation run; name a new folder")
+
+
+def _begin(folder: Path, header: Header, suite: Suite, *, alone: bool) -> None:
+    """Write down what is asked; and if no other process works here, clear away what a killed one was writing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    left = [f".{KEPT}.*.part", f".{HEADER}.*.part", *(f"{arm}/.*.part" for arm in header.arms)] if alone else []
+    for path in [path for pattern in left for path in folder.glob(pattern)]:
+        path.unlink()
+    keep_suite(folder, suite)
+    write_header(folder, header)
+    for arm in header.arms:  # after the header: a folder with anything else in it and no header is somebody else's
+        (folder / arm).mkdir(exist_ok=True)
 
 
 def _store(

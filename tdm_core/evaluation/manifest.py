@@ -13,12 +13,14 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, get_origin, get_type_hints
 
-from tdm_core.errors import EvaluationError
+from tdm_core.errors import ConfigError, EvaluationError
 from tdm_core.evaluation.suites import Item
 from tdm_core.generation.media import write_whole
+from tdm_core.toml_config import from_mapping
 
 HEADER = "run.json"
 LINES = "manifest.jsonl"
@@ -91,14 +93,12 @@ def read_header(run: Path) -> Header:
     """
     path = run / HEADER
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        arms = {name: ArmEntry(**entry) for name, entry in values.pop("arms").items()}
-        return Header(**values, arms=arms)
+        return from_mapping(Header, json.loads(path.read_text(encoding="utf-8")), where=str(path))
     except FileNotFoundError:
         raise EvaluationError(
             f"{run}: no evaluation run here (no {HEADER}).\nMake one with: evaluate generate --out {run}"
         ) from None
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, ConfigError):
         raise EvaluationError(f"{path}: damaged or of another version.\nGenerate the run again.") from None
 
 
@@ -132,9 +132,21 @@ def _picture(line: str) -> Picture | None:
         values = json.loads(line)
     except ValueError:
         return None
-    if not isinstance(values, dict) or values.keys() != {field.name for field in fields(Picture)}:
+    if not isinstance(values, dict) or values.keys() != _KINDS.keys():
+        return None
+    if not all(isinstance(values[name], kind) for name, kind in _KINDS.items()):
         return None
     return Picture(**values | {"sigmas": tuple(values["sigmas"])})
+
+
+def _in_json(hint: Any) -> Any:
+    """What a field's value is in a line."""
+    kind = get_origin(hint) or hint
+    return {float: int | float, tuple: list}.get(kind, kind)
+
+
+_KINDS = {name: _in_json(hint) for name, hint in get_type_hints(Picture).items()}
+# Not `from_mapping`: a run has thousands of lines.
 
 
 def _last_byte(descriptor: int) -> bytes:

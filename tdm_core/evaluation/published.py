@@ -1,7 +1,8 @@
 """Published prompt suites: where each comes from, under which licence, and how its files become prompts.
 
-None is shipped: a licence is unknown or covers the repository rather than its data.  They are downloaded when used,
-into the data folder, and counted, since a list that has changed is another benchmark.
+GenEval's prompts are shipped.  The others are not: a licence is unknown or covers the repository rather than its data,
+or the list is kept up where it lies.  They are downloaded when used, into the data folder, and counted, since a list
+that has changed is another benchmark.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from pathlib import Path
 
 from tdm_core.errors import ConfigError
 from tdm_core.generation.media import write_whole
+from tdm_core.generation.sample import MediaKind
 
+SHIPPED = Path(__file__).parents[2] / "assets" / "prompts"
 TIMEOUT_SECONDS = 60
 GITHUB = "https://raw.githubusercontent.com/"
 HPD = "https://huggingface.co/datasets/zhwang/HPDv2/resolve/main/benchmark/"
@@ -48,6 +51,9 @@ class Source:
     prompts: int
     parse: Callable[[Texts], list[Question]]
     note: str = ""
+    media: MediaKind = "image"
+    """What its prompts ask for."""
+    shipped: bool = False
 
 
 def questions(name: str, folder: Path) -> list[Question]:
@@ -57,17 +63,22 @@ def questions(name: str, folder: Path) -> list[Question]:
         ConfigError: if a file can be neither found nor fetched, or is not what it was.
     """
     source = SOURCES[name]
-    texts = {file: _text(name, folder / name / file, url) for file, url in source.files.items()}
+    texts = {file: _text(name, where(name, folder) / file, url) for file, url in source.files.items()}
     try:
         found = source.parse(texts)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         found = []
     if len(found) != source.prompts:
         raise ConfigError(
-            f"--suite {name}: {folder / name} holds {len(found)} prompts, the suite has {source.prompts}.\n"
+            f"--suite {name}: {where(name, folder)} holds {len(found)} prompts, the suite has {source.prompts}.\n"
             "Delete that folder and call again; if it stays so, the source has changed."
         )
     return found
+
+
+def where(name: str, folder: Path) -> Path:
+    """The folder of a suite's files: this project's own if it ships them, else one in ``folder``."""
+    return (SHIPPED if SOURCES[name].shipped else folder) / name
 
 
 def _text(name: str, path: Path, url: str) -> str:
@@ -183,6 +194,7 @@ SOURCES = {
         prompts=553,
         parse=_geneval,
         note="arXiv:2310.11513; four pictures a prompt",
+        shipped=True,
     ),
     "hps_v2": Source(
         files={f"{style}.json": f"{HPD}{style}.json" for style in HPS_STYLES},
@@ -221,6 +233,7 @@ SOURCES = {
         prompts=946,
         parse=_vbench,
         note="arXiv:2311.17982; five clips a prompt, 25 for temporal flickering",
+        media="video",
     ),
     "vbench_long": Source(
         files=_VBENCH_FILES
@@ -232,6 +245,7 @@ SOURCES = {
         prompts=946,
         parse=lambda texts: _vbench(texts, "all_dimension_longer.txt"),
         note="VBench's lengthened prompts, scored against the short ones",
+        media="video",
     ),
     "t2v_compbench": Source(
         files={file: f"{GITHUB}KaiyueSun98/T2V-CompBench/main/prompts/{file}" for file in COMPBENCH.values()},
@@ -239,5 +253,6 @@ SOURCES = {
         prompts=1400,
         parse=_compbench,
         note="arXiv:2407.14505 (its first edition had 700); exported for its own scripts, not scored here",
+        media="video",
     ),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
@@ -18,6 +19,9 @@ RESULTS = "results.json"
 REPORT = "report.md"
 PAGE = "report.html"
 COMPARISONS = "comparisons"
+ANCHORS = "anchors"
+ANCHORS_HEADER = ("published system", "steps", "published", "ours", "what it is", "may they be compared?")
+FEWEST_PROMPTS = 4  # of a category: of two, 95 % intervals cover 86 % (benchmarks/evaluation.py)
 COMPARISON_HEADER = ("paired, same prompts and noises", "value [95 %]", "share of resamples below 0")
 
 
@@ -25,7 +29,7 @@ def score(run: Run, metrics: Sequence[Metric]) -> dict[str, Any]:
     """Measure, write the three files, and return what ``results.json`` holds.
 
     ``{metric: {arm: {"value", "low", "high", "n", ...}}, "comparisons": {metric: {...}}, "metrics": ..., "run": ...,
-    "pairs": ...}``
+    "pairs": ..., "anchors": {metric: table of strings}}``
     """
     measured = {metric.NAME: metric.measure(run) for metric in metrics}
     results: dict[str, Any] = {name: found.arms for name, found in measured.items()}
@@ -46,13 +50,18 @@ def score(run: Run, metrics: Sequence[Metric]) -> dict[str, Any]:
         "rows": {arm: _sampling(run, arm) for arm in run.arms},
         "environment": run.header.environment,
     }
-    anchors = {name: _anchors(run, name, found) for name, found in measured.items()}
+    seconds = {arm: {"value": row["seconds"]} for arm, row in results["run"]["rows"].items()}
+    facts = _facts(run)
+    anchors = {name: _anchors(run, name, found.fingerprint | facts) for name, found in measured.items()}
+    timed = _anchors(run, "seconds", facts)
+    tables = {name: _anchor_rows(found.arms, anchors[name]) for name, found in measured.items()}
+    results[ANCHORS] = tables | ({"seconds": _anchor_rows(seconds, timed)} if timed else {})
     lower = [metric.NAME for metric in metrics if not metric.HIGHER_IS_BETTER]
     chosen = pairs(run, measured, lower_is_better=lower)
     results["pairs"] = {title: [_pair(pair) for pair in found] for title, found in chosen.items()}
     shown = page(run, results, anchors=anchors, pairs=chosen)
     write_whole(run.folder / RESULTS, (json.dumps(results, indent=2) + "\n").encode())
-    write_whole(run.folder / REPORT, _report(run, measured, anchors).encode())
+    write_whole(run.folder / REPORT, _report(run, measured, anchors, results[ANCHORS]).encode())
     write_whole(run.folder / PAGE, shown.encode())
     return results
 
@@ -74,15 +83,27 @@ def _pair(pair: Pair) -> dict[str, Any]:
     return {"prompt": pair.prompt, "seed": pair.teacher.seed, "values": pair.values, **files}
 
 
-def _anchors(run: Run, metric: str, found: Measured) -> list[Anchor]:
-    head = run.header
-    asked = {
+def _facts(run: Run) -> dict[str, str]:
+    """What is true of the run, as published figures ask for it."""
+    head, (_, first) = run.header, run.pictures(run.arms[0])[0]
+    height, width = run.pixels(first).shape[-3:-1]
+    return {
         "suite": head.suite,
         "seeds": str(head.seeds),
         "limit": "none" if head.limit is None else str(head.limit),
         "base": head.base or head.preset,
+        "size": f"{width}x{height}",
+        "batch": str(first.batch_size),
+        "device": head.environment.get("device") or head.environment.get("machine") or "not stated",
     }
-    return anchors_beside(metric, found.fingerprint | asked, family=head.family)
+
+
+def _anchors(run: Run, metric: str, facts: Mapping[str, str]) -> list[Anchor]:
+    arms = {
+        arm: {"steps": str(entry.steps), "guidance": f"{entry.guidance_scale:g}"}
+        for arm, entry in run.header.arms.items()
+    }
+    return anchors_beside(metric, facts, family=run.header.family, arms=arms)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -91,15 +112,23 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
 
 
-def _report(run: Run, measured: dict[str, Measured], anchors: Mapping[str, Sequence[Anchor]]) -> str:
+def _report(
+    run: Run,
+    measured: Mapping[str, Measured],
+    anchors: Mapping[str, Sequence[Anchor]],
+    anchor_rows: Mapping[str, Sequence[Sequence[str]]],
+) -> str:
     head = run.header
     pictures = len(run.items) * head.seeds
     parts = [
         f"# {head.preset} on the {head.suite} suite\n",
         f"{len(run.items)} prompts x {head.seeds} pictures = {pictures} per row, each from the same noise in all rows."
         " Intervals: 95 %, prompts resampled. Seconds: a picture's share of its batch, median.\n",
+        *_few_prompts(run),
         _sampling_table(run),
     ]
+    if rows := anchor_rows.get("seconds"):
+        parts.append(table(ANCHORS_HEADER, rows))
     for name, found in measured.items():
         parts += [f"## {name}\n", _arms_table(found)]
         if found.comparisons:
@@ -110,9 +139,9 @@ def _report(run: Run, measured: dict[str, Measured], anchors: Mapping[str, Seque
         if any("scaled" in row for row in found.arms.values()):
             parts.append(_dimensions_table(found))
         if anchors[name]:
-            parts.append(_anchors_table(found, anchors[name]))
+            parts += [table(ANCHORS_HEADER, anchor_rows[name]), _anchor_tags_table(found, anchors[name])]
     environment = ", ".join(f"{key} {value}" for key, value in head.environment.items() if value)
-    return "\n".join([*parts, f"Made with {environment}; suite {head.suite_sha256[:12]}.\n"])
+    return "\n".join([*filter(None, parts), f"Made with {environment}; suite {head.suite_sha256[:12]}.\n"])
 
 
 def _sampling_table(run: Run) -> str:
@@ -163,19 +192,42 @@ def _dimensions_table(found: Measured) -> str:
     return table(["scaled (raw)", *(name.replace("_", " ") for name in dimensions)], rows)
 
 
-def _anchors_table(found: Measured, anchors: Sequence[Anchor]) -> str:
-    rows = [
+def _few_prompts(run: Run) -> list[str]:
+    """A warning where a category has so few prompts that no resampling can tell how they spread."""
+    tag, prompts = min(Counter(item.tag for item in run.items).items(), key=lambda found: found[1])
+    if prompts >= FEWEST_PROMPTS:
+        return []
+    told = f"{prompts} prompt{'s' if prompts > 1 else ''}"
+    return [f"Too few for honest intervals: {tag} has {told}; under {FEWEST_PROMPTS} a category they are too narrow.\n"]
+
+
+def _anchor_rows(arms: Mapping[str, Mapping[str, Any]], anchors: Sequence[Anchor]) -> list[list[str]]:
+    """Published figures beside the values of our arms, under `ANCHORS_HEADER`."""
+    return [
         [
             anchor.row.system,
-            anchor.row.steps,
+            str(anchor.row.steps),
             f"{anchor.row.value:g}",
-            _number(found.arms.get(anchor.row.role, {}).get("value")),
+            _number(arms.get(anchor.row.role, {}).get("value")),
             f"{anchor.table.metric}; {anchor.table.source}",
             anchor.verdict,
         ]
         for anchor in anchors
     ]
-    return table(["published system", "steps", "published", "ours", "what it is", "may they be compared?"], rows)
+
+
+def _anchor_tags_table(found: Measured, anchors: Sequence[Anchor]) -> str:
+    """The same category by category: published, and ours in brackets."""
+    tags = list(dict.fromkeys(tag for anchor in anchors for tag in anchor.row.per_tag))
+    rows = []
+    for anchor in anchors:
+        if published := anchor.row.per_tag:
+            ours = found.arms.get(anchor.row.role, {}).get("per_tag", {})
+            cells = (
+                f"{published[tag]:g} ({_number(ours.get(tag)) or '-'})" if tag in published else "" for tag in tags
+            )
+            rows.append([anchor.row.system, anchor.row.steps, *cells])
+    return table(["published (ours)", "steps", *tags], rows) if rows else ""
 
 
 def _figure(row: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from tdm_core.errors import EvaluationError
 from tdm_core.evaluation.manifest import Header, Picture, is_whole, picture_key, read_header, read_pictures
 from tdm_core.evaluation.suites import Item, suite_of_run
 from tdm_core.generation.media import decode_mp4, decode_png
+from tdm_core.generation.sample import MediaKind
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Run:
     @cached_property
     def _finished(self) -> dict[str, Picture]:
         return read_pictures(self.folder)
+
+    @property
+    def media(self) -> MediaKind:
+        """What its files hold."""
+        return "video" if any(picture.file.endswith(".mp4") for picture in self._finished.values()) else "image"
 
     def pictures(self, arm: str) -> list[tuple[Item, Picture]]:
         """The arm's pictures in the suite's order, all those of a prompt together.

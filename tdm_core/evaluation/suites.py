@@ -15,14 +15,19 @@ from itertools import zip_longest
 from pathlib import Path
 
 from tdm_core.errors import ConfigError, EvaluationError, RequestError
-from tdm_core.evaluation.published import SOURCES, Question, questions
+from tdm_core.evaluation.published import SOURCES, Question, questions, where
 from tdm_core.generation.media import write_whole
-from tdm_core.generation.sample import check_prompt
+from tdm_core.generation.sample import MediaKind, check_prompt
 from tdm_core.scenes import suite as scenes_suite
 from tdm_core.scenes.moving import suite as moving_suite
 
 KEPT = "suite.json"
 DOWNLOADS = Path("data/suites")
+OWN: dict[MediaKind, str] = {"image": "scenes", "video": "moving"}
+"""Which of our suites a system is asked that makes such media."""
+NOUNS: dict[MediaKind, str] = {"image": "pictures", "video": "clips"}
+LICENCE = "Apache-2.0"
+SOURCE_OF = {"scenes": "made by tdm_core/scenes/suite.py", "moving": "made by tdm_core/scenes/moving/suite.py"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,16 +81,24 @@ def load_suite(name: str, downloads: Path = DOWNLOADS) -> Suite:
     raise ConfigError(f"--suite {name}: no such suite, nor a file of prompts; there are: {known}")
 
 
+def media_of(suite: str) -> MediaKind | None:
+    """What a suite's prompts ask for; None: a file's prompts may ask for either."""
+    if suite in SOURCES:
+        return SOURCES[suite].media
+    return next((media for media, name in OWN.items() if name == suite), None)
+
+
 def suite_list(downloads: Path = DOWNLOADS) -> list[str]:
     """A line for each suite: name, prompts, licence, whether it is here, what it is."""
-    lines = [f"{name:<12} shipped" for name in _SUITES]
+    lines = [
+        f"{name:<13} {len(make()):>6} prompts, {LICENCE}; shipped; this project's own, {SOURCE_OF[name]}"
+        for name, make in _SUITES.items()
+    ]
     for name, source in SOURCES.items():
-        here = all((downloads / name / file).exists() for file in source.files)
-        lines.append(
-            f"{name:<12} {source.prompts:>6} prompts, {source.licence};"
-            f" {'downloaded' if here else 'downloaded when used'}; {source.note}"
-        )
-    return [*lines, "FILE         one prompt a line, or tag<TAB>prompt; # starts a comment"]
+        fetched = all((where(name, downloads) / file).exists() for file in source.files)
+        here = "shipped" if source.shipped else "downloaded" if fetched else "downloaded when used"
+        lines.append(f"{name:<13} {source.prompts:>6} prompts, {source.licence}; {here}; {source.note}")
+    return [*lines, "FILE          one prompt a line, or tag<TAB>prompt; # starts a comment"]
 
 
 def keep_suite(folder: Path, suite: Suite) -> None:

@@ -6,6 +6,7 @@ from tdm_core.stats.bootstrap import (
     bootstrap_means,
     clustered_bootstrap,
     clustered_mean,
+    degrees_of_freedom,
     paired_difference,
 )
 from tdm_core.stats.clustered import ShareEstimate, clustered_share, even_share_p_value
@@ -23,6 +24,7 @@ __all__ = [
     "clustered_bootstrap",
     "clustered_mean",
     "clustered_share",
+    "degrees_of_freedom",
     "design_effect",
     "even_share_p_value",
     "fair_coin_p_value",

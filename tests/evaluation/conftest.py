@@ -114,7 +114,7 @@ def make_run(preset, engine, tmp_path):
     def make(name="run", *, limit=6, seeds=2, roles=None, sampler=engine, batch_size=5, suite="scenes"):
         generate(
             tmp_path / name,
-            preset=preset,
+            preset=preset if suite == "scenes" else replace(preset, media="video", frames=moving.NUM_FRAMES),
             suite=load_suite(suite),
             arms=choose_arms(preset, roles),
             sampler=sampler,

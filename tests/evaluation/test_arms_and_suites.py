@@ -7,7 +7,8 @@ import pytest
 from tdm_core.errors import ConfigError
 from tdm_core.evaluation.arms import arms_of, choose_arms, fingerprint
 from tdm_core.evaluation.charts import kind_of
-from tdm_core.evaluation.suites import load_suite
+from tdm_core.evaluation.metrics import PUBLISHED, fitting, names
+from tdm_core.evaluation.suites import OWN, load_suite, media_of
 from tdm_core.generation.presets import StudentSettings
 
 
@@ -68,6 +69,16 @@ def test_ids_are_unique_and_a_limited_suite_is_a_prefix():
     assert len({item.id for item in suite.items}) == 555
     assert suite.limited(7) == suite.items[:7]
     assert len({item.tag for item in suite.limited(6)}) == 6
+
+
+def test_suites_and_metrics_know_what_they_are_for():
+    assert {name: media_of(name) for name in ("scenes", "moving", "drawbench", "vbench_long", "file:mine")} == {
+        "scenes": "image", "moving": "video", "drawbench": "image", "vbench_long": "video", "file:mine": None
+    }  # fmt: skip
+    for media, suite in OWN.items():
+        assert set(names(suite)) <= set(fitting(suite, media))
+    assert fitting("vbench", "video") == ("vbench",)
+    assert set(fitting("drawbench", "image")) == set(PUBLISHED) - {"vbench"}
 
 
 def test_unknown_suites_are_refused():

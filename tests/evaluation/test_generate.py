@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tdm_core.errors import EvaluationError, PresetError
+from benchmarks.quality import forget_changed
+from tdm_core.errors import ConfigError, EvaluationError, LoadError, PresetError
 from tdm_core.evaluation.arms import arms_of, choose_arms
 from tdm_core.evaluation.harness import generate
 from tdm_core.evaluation.manifest import HEADER, LINES, append_pictures, read_header, read_pictures
@@ -93,16 +94,94 @@ def test_roles_may_be_made_one_by_one(make_run):
     assert Run.open(run).arms == ("teacher", "student")
 
 
-def test_a_new_student_is_made_again_and_old_pictures_never_mix(make_run, engine, preset):
-    make_run(roles=["teacher", "student"])
-    engine.roles.clear()
+def change_student(preset):
     (preset.origin.parent / "lora" / "pytorch_lora_weights.safetensors").write_bytes(
         (4).to_bytes(8, "little") + b"{  }"  # another whole safetensors file
     )
-    engine.fault_rates[Role.STUDENT] = 0.9
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("roles", [["teacher", "student"], ["student"], ["teacher"]])
+def test_a_changed_model_under_an_old_run_is_refused_and_nothing_is_overwritten(make_run, engine, preset, roles):
+    before = contents(make_run(roles=["teacher", "student"]))
+    engine.roles.clear()
+    change_student(preset)
+    with pytest.raises(EvaluationError, match=r"holds student of another model.*\n.*--out") as error:
+        make_run(roles=roles, limit=8)
+    assert len(str(error.value).splitlines()) == 2
+    assert engine.roles == [] and contents(next(iter(before)).parent) == before
+
+
+def test_a_changed_base_is_seen_by_whatever_arm_is_asked_for(make_run, preset):
+    make_run(roles=["teacher"])
+    (preset.origin.parent / "base" / "weights.bin").write_bytes(b"another teacher")
+    with pytest.raises(EvaluationError, match="holds teacher of another model"):
+        make_run(roles=["student"])
+
+
+def test_a_teacher_goes_on_while_the_student_is_away(make_run, preset):
+    make_run(roles=["teacher", "teacher_few_student_grid", "student"], limit=4)
+    (preset.origin.parent / "lora" / "pytorch_lora_weights.safetensors").unlink()
+    assert len(Run.open(make_run(roles=["teacher"])).pictures("teacher")) == 12
+
+
+def test_the_quality_benchmark_draws_a_new_student_beside_the_old_teacher(make_run, engine, preset, tmp_path):
+    forget_changed(tmp_path / "run", preset)  # there is none yet
     run = make_run(roles=["teacher", "student"])
+    engine.roles.clear()
+    change_student(preset)
+    engine.fault_rates[Role.STUDENT] = 0.9
+    forget_changed(run, preset)
+    assert Run.open(run).arms == ("teacher",) and not (run / "student").exists()
+    make_run(roles=["teacher", "student"])
     assert set(engine.roles) == {Role.STUDENT} and len(engine.roles) == 12
     assert len(Run.open(run).pictures("student")) == 12
+
+
+def test_a_folder_of_somebody_elses_is_refused_and_left_alone(make_run, tmp_path):
+    folder = tmp_path / "run"
+    (folder / "student").mkdir(parents=True)
+    (folder / "student" / "single_object-000-0.png").write_bytes(b"mine")
+    (folder / ".download.part").write_bytes(b"half")
+    before = contents(folder)
+    with pytest.raises(ConfigError, match=r"holds \.download\.part and no evaluation run; name a new folder"):
+        make_run()
+    assert contents(folder) == before
+
+
+def test_what_a_killed_call_left_is_no_obstacle_and_only_ours_is_cleared_away(make_run, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / f".{HEADER}.7.part").write_bytes(b"{")
+    make_run(roles=["teacher"], limit=2)
+    half, foreign = folder / "teacher" / ".a-0.png.7.part", folder / ".download.part"
+    half.touch()
+    foreign.touch()
+    make_run(roles=["teacher"], limit=3)
+    assert list(folder.rglob(".*")) == [foreign]
+
+
+def test_a_model_that_cannot_be_loaded_leaves_no_run_behind(make_run, engine, monkeypatch, tmp_path):
+    def refuse(requests):
+        raise LoadError("half-downloaded")
+
+    monkeypatch.setattr(engine, "sample_batch", refuse)
+    with pytest.raises(LoadError):
+        make_run()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("suite", "media", "frames"), [("scenes", "video", 9), ("moving", "image", 1)])
+def test_a_suite_of_other_media_is_refused(preset, engine, tmp_path, suite, media, frames):
+    preset = replace(preset, media=media, frames=frames)
+    with pytest.raises(ConfigError, match=f"--suite {suite}: does not fit tiny") as error:
+        generate(
+            tmp_path / "run", preset=preset, suite=load_suite(suite), arms=choose_arms(preset, None), sampler=engine
+        )
+    assert len(str(error.value).splitlines()) == 2 and not (tmp_path / "run").exists()
 
 
 def test_a_folder_of_another_preset_is_refused(make_run, preset, engine):
@@ -145,6 +224,23 @@ def test_unequal_noise_is_refused(make_run):
     run = Run.open(folder)
     with pytest.raises(EvaluationError, match="different noise"):
         check_same_noise(run, run.arms)
+
+
+@pytest.mark.parametrize("change", [{"sigmas": None}, {"seed": "x"}, {"file": 3}, {"steps": 4.5}])
+def test_a_line_with_a_wrong_value_counts_as_a_missing_picture(make_run, change):
+    run = make_run(roles=["teacher"])
+    first, *others = (run / LINES).read_text().splitlines()
+    (run / LINES).write_text("\n".join([json.dumps(json.loads(first) | change), *others]) + "\n")
+    with pytest.raises(EvaluationError, match="1 of 12 pictures of teacher are missing"):
+        Run.open(run).pictures("teacher")
+
+
+@pytest.mark.parametrize("change", [{"seeds": "four"}, {"limit": "x"}, {"arms": {"teacher": 1}}, {"preset": None}])
+def test_a_header_with_a_wrong_value_is_refused(make_run, change):
+    run = make_run(roles=["teacher"])
+    (run / HEADER).write_text(json.dumps(json.loads((run / HEADER).read_text()) | change))
+    with pytest.raises(EvaluationError, match="damaged"):
+        read_header(run)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"arms": {}}', "\x00"])

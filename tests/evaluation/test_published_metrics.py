@@ -1,6 +1,8 @@
 """Metrics of the literature: known answers, and each code path on a tiny random model of the real class."""
 
 import json
+import tomllib
+import urllib.error
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.linalg import sqrtm
 from scipy.stats import norm
 from transformers import (
@@ -24,12 +27,13 @@ from transformers import (
 from tdm_core.errors import ConfigError, EvaluationError, LoadError
 from tdm_core.evaluation import report
 from tdm_core.evaluation.metrics import PUBLISHED, clip, extras, geneval, load_metric, ocr, sets
-from tdm_core.evaluation.metrics.items import ItemMetric
+from tdm_core.evaluation.metrics.items import SCORES, ItemMetric
 from tdm_core.evaluation.runs import Run
 from tdm_core.evaluation.suites import Item
 from tdm_core.stats import clustered_bootstrap
 
-TOKENIZER = Path(__file__).parents[2] / "assets" / "models" / "mini-sd3" / "tokenizer"
+ROOT = Path(__file__).parents[2]
+TOKENIZER = ROOT / "assets" / "models" / "mini-sd3" / "tokenizer"
 ITEM = Item(id="a-0", prompt="a cat", tag="a")
 RED = np.full((40, 30, 3), (255, 0, 0), dtype=np.uint8)
 
@@ -261,6 +265,44 @@ def test_distances_to_the_teacher_tell_what_they_are(make_run, monkeypatch):
         metric.measure(Run.open(make_run("alone", limit=3, seeds=1, roles=["student"])))
 
 
+def test_a_reference_may_hold_pictures_of_many_sizes(make_run, monkeypatch):
+    monkeypatch.setattr(sets, "RESAMPLES", 5)
+
+    class Stacking(MeanColour):
+        def features(self, pictures):
+            return super().features(np.stack(pictures))
+
+    run = Run.open(make_run(limit=6, seeds=1, roles=["teacher"]))
+    folder = run.folder.parent / "reference"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in [(40, 30, 3), (40, 30, 3), (20, 50, 3)]]
+    for number, pixels in enumerate(pictures):
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    metric = sets.SetMetric(NAME="fid", distance=sets.frechet_distance, make=Stacking, reference=folder)
+    assert metric.measure(run).fingerprint["reference_n"] == "3"
+    np.testing.assert_array_equal(sets._features(Stacking(), pictures), MeanColour().features(pictures))
+
+
+def test_every_category_has_a_row_in_the_report(make_run, tiny_clip):
+    run = Run.open(make_run(limit=6, seeds=1, roles=["teacher", "student"]))
+    metric = ItemMetric(NAME="clip_score/tiny", make=lambda: clip.CosineScorer(encoder=tiny_clip))
+    row = report.score(run, [metric])["clip_score/tiny"]["student"]
+    assert row["per_tag"] == {tag: interval["value"] for tag, interval in row["per_tag_intervals"].items()}
+    assert row["value"] == pytest.approx(np.mean(list(row["per_tag"].values())))  # one prompt of each
+    assert "single_object" in (run.folder / report.REPORT).read_text()
+
+
+@pytest.mark.parametrize("content", ["[]", '{"values": 3}', "EDITION"])
+def test_damaged_values_are_computed_again(make_run, tiny_clip, content):
+    run = Run.open(make_run(limit=2, seeds=1, roles=["teacher"]))
+    metric = ItemMetric(NAME="tiny", make=lambda: clip.CosineScorer(encoder=tiny_clip))
+    found, path = metric.measure(run), run.folder / SCORES / "tiny.json"
+    known = json.loads(path.read_text())
+    path.write_text(json.dumps(known | {"values": dict.fromkeys(known["values"])}) if content == "EDITION" else content)
+    assert metric.measure(run).arms == found.arms
+
+
 def test_geneval_over_a_tiny_mask2former(tmp_path, tiny_clip):
     backbone = SwinConfig(
         image_size=32, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 1, 1], window_size=2,
@@ -384,29 +426,77 @@ def test_every_metric_scores_a_run_with_intervals_and_a_fingerprint(make_run, ti
 
 
 @pytest.mark.parametrize(
-    ("name", "package"),
+    ("name", "package", "extra"),
     [
-        ("clip_score/dmd2-g14", "open_clip"),
-        ("hps_v2.1", "open_clip"),
-        ("lpips-teacher", "lpips"),
-        ("fid-teacher", "torch_fidelity"),
-        ("ocr", "rapidocr_onnxruntime"),
+        ("clip_score/dmd2-g14", "open_clip", "eval"),
+        ("hps_v2.1", "open_clip", "eval"),
+        ("lpips-teacher", "lpips", "eval"),
+        ("fid-teacher", "torch_fidelity", "eval"),
+        ("ocr", "rapidocr_onnxruntime", "ocr"),
     ],
 )
-def test_a_missing_package_is_named_with_its_metric(make_run, monkeypatch, name, package):
+def test_a_missing_package_is_named_with_its_metric_and_our_extra(make_run, monkeypatch, name, package, extra):
     def missing(module):
         raise ImportError(f"No module named {module!r}")
 
     monkeypatch.setattr(extras, "import_module", missing)
     run = Run.open(make_run(limit=1, seeds=1, roles=["teacher"]))
-    with pytest.raises(ConfigError, match=rf"--metrics {name}: needs {package}[^\n]*\nInstall it with") as error:
+    with pytest.raises(ConfigError, match=rf"--metrics {name}: needs {package}") as error:
+        load_metric(name, "scenes").measure(run)
+    told, cure = str(error.value).splitlines()
+    assert cure == f'Install it with: pip install -e ".[{extra}]"'  # to be pasted as it stands
+    assert extra in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert ("torchvision" in told) is (extra == "eval")
+
+
+def offline(*arguments, **options):
+    raise urllib.error.URLError("Name or service not known")
+
+
+@pytest.mark.parametrize(
+    ("name", "cache"),
+    [
+        ("clip_score/openai-l14", "HF_HOME"),
+        ("clip_score/dmd2-g14", "HF_HOME"),
+        ("hps_v2.1", "HF_HOME"),
+        ("aesthetic", "HF_HOME"),
+        ("diversity/clip", "HF_HOME"),
+        ("geneval-hf", "HF_HOME"),
+        ("fid-teacher", "TORCH_HOME"),
+        ("lpips-teacher", "TORCH_HOME"),
+        ("diversity/lpips", "TORCH_HOME"),
+    ],
+)
+def test_weights_that_cannot_be_fetched_are_told_with_the_cure(make_run, monkeypatch, name, cache):
+    packages = {
+        "open_clip": SimpleNamespace(create_model_and_transforms=offline),
+        "torch_fidelity.feature_extractor_inceptionv3": SimpleNamespace(FeatureExtractorInceptionV3=offline),
+        "lpips": SimpleNamespace(LPIPS=offline),
+    }
+    monkeypatch.setattr(extras, "import_module", packages.__getitem__)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", offline)
+    for model in (CLIPModel, Mask2FormerForUniversalSegmentation):
+        monkeypatch.setattr(model, "from_pretrained", offline)
+    run = Run.open(make_run(limit=1, seeds=2, roles=["teacher"]))
+    with pytest.raises(LoadError, match=rf"Name or service not known>?\nCall this once .* set {cache} to") as error:
         load_metric(name, "scenes").measure(run)
     assert len(str(error.value).splitlines()) == 2
 
 
+def test_damaged_weights_are_told_with_the_cure(make_run, tiny_packages, monkeypatch, tmp_path):
+    (tmp_path / "half.pt").write_bytes(b"PK half a file")
+    monkeypatch.setattr(clip, "hub_file", lambda *_: tmp_path / "half.pt")
+    run = Run.open(make_run(limit=1, seeds=1, roles=["teacher"]))
+    for name in ("hps_v2.1", "aesthetic"):
+        with pytest.raises(LoadError, match=f"{name}: .*not here or damaged") as error:
+            load_metric(name, "scenes").measure(run)
+        assert len(str(error.value).splitlines()) == 2
+
+
 def test_missing_weights_and_references_are_named(tmp_path):
-    with pytest.raises(LoadError, match="this CLIP is not here"):
+    with pytest.raises(LoadError, match=r"CLIP .*none: not here") as error:
         clip.TransformersClip(str(tmp_path / "none"))
+    assert len(str(error.value).splitlines()) == 2
     with pytest.raises(ConfigError, match="--reference"):
         load_metric("fid", "scenes")
     (tmp_path / "bridges.toml").write_text(

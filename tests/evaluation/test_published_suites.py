@@ -2,30 +2,21 @@
 
 import json
 import urllib.error
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from tdm_core.errors import ConfigError, EvaluationError
-from tdm_core.evaluation import published
+from tdm_core.evaluation import geneval_prompts, published
 from tdm_core.evaluation.arms import choose_arms
 from tdm_core.evaluation.harness import generate
 from tdm_core.evaluation.published import SOURCES, questions
 from tdm_core.evaluation.runs import Run
 from tdm_core.evaluation.suites import KEPT, load_suite, suite_list
 
-GENEVAL = [
-    {"tag": "single_object", "include": [{"class": "bench", "count": 1}], "prompt": "a photo of a bench"},
-    {
-        "tag": "counting",
-        "include": [{"class": "clock", "count": 2}],
-        "exclude": [{"class": "clock", "count": 3}],
-        "prompt": "a photo of two clocks",
-    },
-]
 VBENCH = [{"prompt_en": "a bird ", "dimension": ["subject_consistency", "motion_smoothness"]}]
 FILES = {
-    "geneval": {"evaluation_metadata.jsonl": "\n".join(map(json.dumps, GENEVAL))},
     "hps_v2": {f"{style}.json": json.dumps([f"{style} one"]) for style in published.HPS_STYLES},
     "drawbench": {"drawbench.json": '["a red book"]'},
     "ocr": {"test.txt": 'a sign that reads "OPEN"\n\n'},
@@ -50,7 +41,6 @@ FILES = {
 }
 COUNTS = {
     "t2v_compbench": 14,
-    "geneval": 2,
     "hps_v2": 4,
     "drawbench": 1,
     "ocr": 1,
@@ -72,8 +62,7 @@ def downloads(tmp_path, monkeypatch):
 
 
 def test_every_source_is_read_in_its_own_format(downloads):
-    found = {name: questions(name, downloads) for name in SOURCES}
-    assert json.loads(found["geneval"][1].clauses) == {key: GENEVAL[1][key] for key in ("include", "exclude")}
+    found = {name: questions(name, downloads) for name in FILES}
     assert [question.tag for question in found["hps_v2"]] == list(published.HPS_STYLES)
     assert [question.prompt for question in found["coco_10k"]] == ["lower", "first"]
     long = found["vbench_long"][0]
@@ -84,7 +73,61 @@ def test_every_source_is_read_in_its_own_format(downloads):
     )
 
 
-@pytest.mark.parametrize("name", SOURCES)
+def test_genevals_prompts_are_here_as_its_procedure_draws_them(tmp_path):
+    assert geneval_prompts.PATH.read_text() == geneval_prompts.text(geneval_prompts.make_prompts())
+    found = questions("geneval", tmp_path)
+    counts = {"single_object": 80, "two_object": 99, "counting": 80, "colors": 94, "position": 100, "color_attr": 100}
+    assert Counter(question.tag for question in found) == counts
+    assert len(load_suite("geneval", tmp_path).items) == 553
+    assert "Copyright (c) 2023 Dhruba Ghosh" in (geneval_prompts.PATH.parent / "LICENSE").read_text()
+
+
+# Lines of copies of the original file that lie in public repositories, with their clauses.
+KNOWN = [
+    ("single_object", "an orange", {"include": [{"class": "orange", "count": 1}]}),
+    ("two_object", "a bowl and a skis", {"include": [{"class": "bowl", "count": 1}, {"class": "skis", "count": 1}]}),
+    (
+        "counting",
+        "four benchs",
+        {"include": [{"class": "bench", "count": 4}], "exclude": [{"class": "bench", "count": 5}]},
+    ),
+    (
+        "counting",
+        "two wine glasses",
+        {"include": [{"class": "wine glass", "count": 2}], "exclude": [{"class": "wine glass", "count": 3}]},
+    ),
+    ("colors", "a black tv remote", {"include": [{"class": "tv remote", "count": 1, "color": "black"}]}),
+    (
+        "position",
+        "a zebra below a broccoli",
+        {
+            "include": [
+                {"class": "broccoli", "count": 1},
+                {"class": "zebra", "count": 1, "position": ["below", 0]},
+            ]
+        },
+    ),
+    (
+        "color_attr",
+        "a brown giraffe and a white stop sign",
+        {
+            "include": [
+                {"class": "giraffe", "count": 1, "color": "brown"},
+                {"class": "stop sign", "count": 1, "color": "white"},
+            ]
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("tag", "asked", "clauses"), KNOWN)
+def test_the_shipped_file_has_the_lines_that_others_have(tag, asked, clauses, tmp_path):
+    found = {question.prompt: question for question in questions("geneval", tmp_path)}
+    question = found[f"a photo of {asked}"]
+    assert question.tag == tag and json.loads(question.clauses) == clauses
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_offline_one_message_says_what_to_fetch_and_where_to_put_it(name, tmp_path, monkeypatch):
     def refuse(url, timeout):
         raise urllib.error.URLError("Name or service not known")
@@ -100,9 +143,9 @@ def test_a_list_that_has_changed_is_refused(downloads):
     (downloads / "drawbench" / "drawbench.json").write_text('["one", "two"]')
     with pytest.raises(ConfigError, match="holds 2 prompts, the suite has 1"):
         load_suite("drawbench", downloads)
-    (downloads / "geneval" / "evaluation_metadata.jsonl").write_text("<html>")
+    (downloads / "hps_v2" / "anime.json").write_text("<html>")
     with pytest.raises(ConfigError, match="holds 0 prompts"):
-        load_suite("geneval", downloads)
+        load_suite("hps_v2", downloads)
 
 
 def test_a_run_keeps_its_prompts_and_needs_no_download_again(preset, engine, tmp_path):
@@ -134,7 +177,14 @@ def test_a_file_without_prompts_is_named(tmp_path, content, message):
 
 
 def test_the_list_names_licence_and_presence(downloads, tmp_path):
-    assert any(line.startswith("geneval") and "MIT; downloaded;" in line for line in suite_list(downloads))
+    for line in (
+        "scenes  555 prompts, Apache-2.0; shipped;",
+        "moving  186 prompts,",
+        "geneval 553 prompts, MIT; shipped;",
+    ):
+        name, _, rest = line.partition(" ")
+        assert any(found.split()[0] == name and rest.strip() in found for found in suite_list(tmp_path))
+    assert any(line.startswith("ocr") and "MIT; downloaded;" in line for line in suite_list(downloads))
     assert any(
         line.startswith("drawbench") and "unknown; downloaded when used" in line for line in suite_list(tmp_path)
     )

@@ -9,6 +9,7 @@ import pytest
 
 from tdm_core.errors import EvaluationError
 from tdm_core.evaluation import html_report, report
+from tdm_core.evaluation.anchors import Anchor, Published, load_anchors
 from tdm_core.evaluation.charts import Mark, _round_ticks, bars, scatter
 from tdm_core.evaluation.gallery import pairs
 from tdm_core.evaluation.metrics import Measured, frechet, scenes
@@ -62,6 +63,37 @@ def test_published_figures_stand_beside_ours_and_are_refused(run):
         text = re.sub("</?b>", "", (run.folder / name).read_text(encoding="utf-8"))
         assert "GenEval, overall" in text
         assert "not comparable: suite is geneval there, scenes here" in text
+
+
+def test_results_hold_the_published_figures_as_the_report_prints_them(run):
+    results = report.score(run, [scenes])
+    text = (run.folder / report.REPORT).read_text(encoding="utf-8")
+    for rows in results[report.ANCHORS].values():
+        assert rows and all(len(row) == len(report.ANCHORS_HEADER) for row in rows)
+        assert all("| " + " | ".join(row) + " |" in text for row in rows)
+    verdicts = [row[-1] for row in results[report.ANCHORS]["scenes"] if row[0] == "SD3.5-medium"]
+    assert len(verdicts) == 1 and "size is 512x512 there, 96x96 here" in verdicts[0]
+    assert "steps is 40 there, 28 here" in verdicts[0] and "guidance is 4.5 there, 3 here" in verdicts[0]
+    assert any("device is NVIDIA A100 there" in row[-1] for row in results[report.ANCHORS]["seconds"])
+
+
+def test_published_categories_stand_beside_ours():
+    row = Published(
+        family="sd3", system="A system", role="student", steps=4, value=30, per_tag={"anime": 31.5, "photo": 28.5}
+    )
+    table = next(table for table in load_anchors() if table.beside == ("hps_v2.1",))
+    measured = Measured(arms={"student": {"value": 29.0, "per_tag": {"anime": 30.25}}})
+    text = report._anchor_tags_table(measured, [Anchor(table=table, row=row, verdict="near")])
+    assert "| A system | 4 | 31.5 (30.250) | 28.5 (-) |" in text
+    assert report._anchor_tags_table(measured, []) == ""
+
+
+def test_categories_of_few_prompts_are_told(run, make_run):
+    report.score(run, [scenes])
+    assert "has 2 prompts; under 4 a category" in (run.folder / report.REPORT).read_text(encoding="utf-8")
+    whole = Run.open(make_run("whole", limit=24, seeds=1, roles=["student"]))
+    report.score(whole, [scenes])
+    assert "Too few" not in (whole.folder / report.REPORT).read_text(encoding="utf-8")
 
 
 def test_pairs_show_where_the_student_gains_and_loses(run):

@@ -2,14 +2,17 @@
 
 import json
 from argparse import ArgumentParser
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from tdm_core.errors import ConfigError
+from tdm_core.errors import ConfigError, EvaluationError
 from tdm_core.evaluation import cli, report
+from tdm_core.evaluation.manifest import read_pictures
 from tdm_core.evaluation.metrics import frechet, load_metric, scenes
+from tdm_core.evaluation.publish import PUBLISHED, publish
 from tdm_core.evaluation.runs import Run
 from tdm_core.evaluation.speed import measure_speed, speed_text
 from tdm_core.evaluation.suites import load_suite
@@ -69,10 +72,11 @@ def test_detections_are_kept_and_reused(make_run, monkeypatch):
     assert scenes.measure(run) == first
 
 
-def test_a_damaged_cache_is_made_again(make_run):
+@pytest.mark.parametrize("content", ['{"edition": "', "[]", '"x"', '{"pictures": 3}'])
+def test_a_damaged_cache_is_made_again(make_run, content):
     run = Run.open(make_run(limit=6, seeds=1, roles=["teacher"]))
     first = scenes.measure(run)
-    (run.folder / scenes.CACHE).write_text('{"edition": "', encoding="utf-8")
+    (run.folder / scenes.CACHE).write_text(content, encoding="utf-8")
     assert scenes.measure(run) == first
 
 
@@ -137,17 +141,43 @@ def test_speed_counts_evaluations_and_fits_the_fixed_cost(engine, preset):
         assert told in speed_text(row)
 
 
+def test_a_report_replaces_its_predecessor_and_nothing_else(make_run, tmp_path):
+    run, to = Run.open(make_run(limit=6, seeds=1, roles=["teacher", "student"])), tmp_path / "mini"
+    report.score(run, [scenes])
+    to.mkdir()
+    (to / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match=r"holds thesis\.txt"):
+        publish(run, to)
+    (to / "thesis.txt").rename(tmp_path / "thesis.txt")
+    publish(run, to)  # an empty folder will do
+    (tmp_path / "thesis.txt").rename(to / "thesis.txt")
+    with pytest.raises(ConfigError, match=r"holds thesis\.txt"):
+        publish(run, to)
+    assert (to / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_report_that_cannot_be_made_leaves_its_predecessor(make_run, tmp_path):
+    run, to = Run.open(make_run(limit=6, seeds=1, roles=["teacher", "student"])), tmp_path / "mini"
+    results = report.score(run, [scenes])
+    publish(run, to)
+    before = {path.name: path.read_bytes() for path in to.iterdir()}
+    (run.folder / results["pairs"]["Most different"][-1]["student"]).write_bytes(b"changed")
+    with pytest.raises(EvaluationError, match="changed since"):
+        publish(run, to)
+    assert PUBLISHED in before and {path.name: path.read_bytes() for path in to.iterdir()} == before
+    assert not list(tmp_path.glob(".mini.*"))
+
+
 @pytest.fixture
 def call(engine, preset, tmp_path):
     """Run an ``evaluate`` command as the entry point does."""
     parser = ArgumentParser()
     cli.add_parser(parser.add_subparsers(dest="command"))
 
-    def run(*arguments):
+    def run(*arguments, presets=None, engine=engine):
         options = parser.parse_args(["evaluate", *map(str, arguments)])
-        options.wiring = SimpleNamespace(
-            presets={preset.name: preset}, engine=engine, settings=SimpleNamespace(data_dir=tmp_path / "data")
-        )
+        settings = SimpleNamespace(data_dir=tmp_path / "data")
+        options.wiring = SimpleNamespace(presets=presets or {preset.name: preset}, engine=engine, settings=settings)
         return options.run(options)
 
     return run
@@ -166,6 +196,27 @@ def test_the_commands_lead_from_a_preset_to_a_table(call, tmp_path, capsys):
     assert call("compare", "--run", out, "--run", out) == 0
     assert call("bench", "--preset", "tiny", "--runs", 2, "--out", tmp_path / "speed.json") == 0
     assert json.loads((tmp_path / "speed.json").read_text())["preset"] == "tiny"
+
+
+def test_the_default_suite_follows_what_the_preset_makes(call, preset, moving_engine, tmp_path, monkeypatch):
+    clips = replace(preset, name="clips", media="video", frames=9)
+    moving_engine.presets["clips"] = clips
+    out = tmp_path / "run"
+    asked = ("generate", "--preset", "clips", "--role", "teacher", "--limit", 6, "--seeds", 1, "--out", out)
+    assert call(*asked, presets={"clips": clips}, engine=moving_engine) == 0
+    assert Run.open(out).header.suite == "moving" and Run.open(out).media == "video"
+    with pytest.raises(ConfigError, match=r"judges pictures, and this run holds clips\.\n.*clips: mini-vbench"):
+        call("score", "--run", out, "--metrics", "clip_score/openai-l14")
+
+
+def test_a_suite_without_metrics_of_its_own_asks_for_some(call, tmp_path):
+    (tmp_path / "mine.txt").write_text("a cat\na dog\n")
+    out = tmp_path / "run"
+    call("generate", "--preset", "tiny", "--suite", tmp_path / "mine.txt", "--seeds", 1, "--out", out)
+    with pytest.raises(ConfigError, match=r"the file:mine suite has none of its own.*\nThere are: clip_score") as error:
+        call("score", "--run", out)
+    assert len(str(error.value).splitlines()) == 2 and "vbench" not in str(error.value)
+    assert len(read_pictures(out)) and not (out / report.REPORT).exists()
 
 
 @pytest.mark.parametrize(

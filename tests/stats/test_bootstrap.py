@@ -1,15 +1,73 @@
+from itertools import product
+
 import numpy as np
 import pytest
+from scipy.stats import norm, sem, t, ttest_ind
 
-from tdm_core.stats import bootstrap_means, clustered_bootstrap, clustered_mean, paired_difference
+from benchmarks.evaluation import scipys_interval
+from tdm_core.stats import (
+    bootstrap_means,
+    clustered_bootstrap,
+    clustered_mean,
+    degrees_of_freedom,
+    paired_difference,
+)
 
 
-def test_two_clusters_give_the_three_means_that_can_be_drawn():
-    # From clusters of mean 0 and 1 the draws are (0,0), (0,1), (1,0), (1,1): means 0, 1/2, 1 at 1/4, 1/2, 1/4.
+@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
+def test_intervals_are_scipys_on_the_same_resamples(confidence):
+    rng = np.random.default_rng(2)
+    scores = {f"{i:02d}": rng.random(4).tolist() for i in range(20)}
+    ours = clustered_bootstrap(scores, confidence=confidence, seed=5)
+    assert (ours.low, ours.high) == pytest.approx(scipys_interval(scores, confidence=confidence, seed=5), abs=1e-12)
+    # And without SciPy's resampling: the variance is that of a mean, the ends are nearly Student's.
+    means = [np.mean(values) for values in scores.values()]
+    assert bootstrap_means(scores, resamples=200_000).std() == pytest.approx(sem(means), rel=0.01)
+    student = t.interval(confidence, df=19, loc=np.mean(means), scale=sem(means))
+    many = clustered_bootstrap(scores, confidence=confidence, resamples=200_000)
+    assert (many.low, many.high) == pytest.approx(student, abs=0.15 * sem(means))
+
+
+def test_all_that_can_be_drawn_agrees_with_an_enumeration():
+    scores = {"a": [0.1, 0.3], "b": [0.7], "c": [0.2, 0.2, 0.9], "d": [0.5]}  # of unequal sizes: a ratio of sums
+    drawn = [[*scores[x], *scores[y], *scores[z]] for x, y, z in product(scores, repeat=3)]
+    exact = {round(float(np.mean(values)), 9) for values in drawn}
+    found = bootstrap_means(scores, resamples=20_000)
+    assert set(found.round(9).tolist()) == exact
+    assert found.mean() == pytest.approx(np.mean([np.mean(values) for values in drawn]), abs=0.005)
+
+
+def test_degrees_of_freedom_are_satterthwaites():
+    rng = np.random.default_rng(1)
+    scores = {
+        f"{tag}{i}": [rng.normal(scale=spread)] for tag, n, spread in (("a", 5, 1), ("b", 9, 3)) for i in range(n)
+    }
+    strata = {name: name[0] for name in scores}
+    first, second = ([v[0] for name, v in scores.items() if name[0] == tag] for tag in "ab")
+    assert degrees_of_freedom(scores) == pytest.approx(13)
+    assert degrees_of_freedom(scores, strata=strata) == pytest.approx(ttest_ind(first, second, equal_var=False).df)
+    assert degrees_of_freedom({"a": [1.0, 0.0]}) == 1
+    assert degrees_of_freedom({name: [1.0] for name in "abc"}) == 2
+
+
+def test_few_clusters_in_strata_cover_the_truth():
+    rng, covered, studies = np.random.default_rng(0), 0, 300
+    strata = {f"{i:02d}": i % 6 for i in range(24)}
+    for study in range(studies):
+        chances = norm.cdf(np.linspace(-0.3, 1, 6)[list(strata.values())] + rng.normal(0, 0.8, size=24))
+        scores = {name: rng.binomial(1, p, 4).tolist() for name, p in zip(strata, chances, strict=True)}
+        estimate = clustered_bootstrap(scores, strata=strata, resamples=500, seed=study)
+        truth = norm.cdf(np.linspace(-0.3, 1, 6) / (1 + 0.8**2) ** 0.5).mean()
+        covered += estimate.low <= truth <= estimate.high
+    assert 0.93 <= covered / studies <= 0.985  # a plain bootstrap: 0.89
+
+
+def test_two_clusters_give_the_two_means_that_can_be_drawn():
+    # One is drawn of two, as often the one as the other: a variance of 1/4, that of the mean of 0 and 1.
     means = bootstrap_means({"a": [0.0, 0.0], "b": [1.0, 1.0]}, resamples=4000)
     values, counts = np.unique(means, return_counts=True)
-    assert values.tolist() == [0.0, 0.5, 1.0]
-    assert counts / 4000 == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
+    assert values.tolist() == [0.0, 1.0]
+    assert counts / 4000 == pytest.approx([0.5, 0.5], abs=0.03)
 
 
 def test_standard_error_agrees_with_that_of_the_cluster_means():
@@ -32,10 +90,10 @@ def test_strata_of_one_cluster_are_drawn_from_together():
     scores = {"a": [1.0, 1.0], "b": [0.0], "c": [0.5], "d": [0.5]}
     strata = {"a": "colour", "b": "count", "c": "position", "d": "position"}
     means = bootstrap_means(scores, strata=strata, resamples=4000)
-    # A third each: position is 1/2 whatever is drawn; of colour and count both, either, or one of each.
+    # A third each: position is 1/2 whatever is drawn; of colour and count the one or the other.
     values, counts = np.unique(means.round(9), return_counts=True)
-    assert values == pytest.approx([1 / 6, 1 / 2, 5 / 6])
-    assert counts / 4000 == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
+    assert values == pytest.approx([1 / 6, 5 / 6])
+    assert counts / 4000 == pytest.approx([0.5, 0.5], abs=0.03)
     assert clustered_mean(scores, strata=strata) == 0.5
 
 
@@ -43,10 +101,10 @@ def test_a_lone_stratum_of_one_cluster_joins_the_smallest_other():
     scores = {"a": [1.0], "b": [0.0], "c": [0.0]}
     strata = {"a": "colour", "b": "count", "c": "count"}
     means = bootstrap_means(scores, strata=strata, resamples=4000)
-    # Each of the strata keeps half: a counts twice what b and c do, so k draws of a in three make 2k / (2k + 3 - k).
+    # Each of the strata keeps half: a counts twice what b and c do, so k draws of a in two make 2k / (2k + 2 - k).
     values, counts = np.unique(means.round(9), return_counts=True)
-    assert values == pytest.approx([0, 1 / 2, 4 / 5, 1])
-    assert counts / 4000 == pytest.approx([8 / 27, 12 / 27, 6 / 27, 1 / 27], abs=0.03)
+    assert values == pytest.approx([0, 2 / 3, 1])
+    assert counts / 4000 == pytest.approx([4 / 9, 4 / 9, 1 / 9], abs=0.03)
     assert clustered_mean(scores, strata=strata) == 0.5
 
 

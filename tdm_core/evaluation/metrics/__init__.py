@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from tdm_core.errors import ConfigError
 from tdm_core.evaluation.bridges import load_bridge
 from tdm_core.evaluation.runs import Run
+from tdm_core.evaluation.suites import NOUNS
+from tdm_core.generation.sample import MediaKind
 
 Result = dict[str, Any]
 """Plain JSON: at least ``value``, ``low``, ``high`` (a 95 % interval) and ``n``."""
@@ -55,6 +57,8 @@ _SETS = ("fid-teacher", "kid-teacher", "fid", "kid", "lpips-teacher", "diversity
 _BRIDGED = {"geneval": "geneval_original.OriginalGeneval", "vbench": "vbench.VBench"}
 PUBLISHED = (*_CLIP, *_SETS, "ocr", "geneval-hf", *_BRIDGED)
 """Metrics of the literature: their weights are fetched when used."""
+_OF_CLIPS = frozenset({"mini-vbench", "vbench"})
+"""All others judge pictures."""
 
 
 def names(suite: str) -> tuple[str, ...]:
@@ -62,16 +66,41 @@ def names(suite: str) -> tuple[str, ...]:
     return tuple(_OF_SUITE.get(suite, ()))
 
 
-def load_metric(name: str, suite: str, *, reference: Path | None = None, bridges: Path | None = None) -> Metric:
+def fitting(suite: str, media: MediaKind | None = None) -> tuple[str, ...]:
+    """All metrics that can judge a run of the suite with such files."""
+    return tuple(name for name in (*names(suite), *PUBLISHED) if media in (None, _judges(name)))
+
+
+def _judges(name: str) -> MediaKind:
+    return "video" if name in _OF_CLIPS else "image"
+
+
+def load_metric(
+    name: str,
+    suite: str,
+    *,
+    media: MediaKind | None = None,
+    reference: Path | None = None,
+    bridges: Path | None = None,
+) -> Metric:
     """A metric by its name, for a run of the suite.
 
     Args:
+        media: what the run's files hold; None: the caller knows that they fit.
         reference: the pictures that fid and kid measure against.
         bridges: how the programs that live in environments of their own are called.
 
     Raises:
-        ConfigError: if there is none of that name, it judges another suite, or lacks what it needs.
+        ConfigError: if there is none of that name, it judges another suite or other media, or lacks what it needs.
     """
+    if name not in fitting(suite):
+        there = ", ".join(fitting(suite, media))
+        raise ConfigError(f"--metrics {name}: no such metric for the {suite} suite; there are: {there}")
+    if media not in (None, _judges(name)):
+        raise ConfigError(
+            f"--metrics {name}: judges {NOUNS[_judges(name)]}, and this run holds {NOUNS[media]}.\n"
+            f"Those that judge {NOUNS[media]}: {', '.join(fitting(suite, media))}"
+        )
     if name in names(suite):
         return import_module(_OF_SUITE[suite][name])
     if name in _CLIP:
@@ -80,12 +109,9 @@ def load_metric(name: str, suite: str, *, reference: Path | None = None, bridges
         return import_module("tdm_core.evaluation.metrics.sets").metric(name, reference)
     if name in ("ocr", "geneval-hf"):
         return import_module(f"tdm_core.evaluation.metrics.{name.removesuffix('-hf')}").metric()
-    if name in _BRIDGED:
-        module, _, kind = _BRIDGED[name].partition(".")
-        made = getattr(import_module(f"tdm_core.evaluation.metrics.{module}"), kind)
-        return made(bridge=load_bridge(name, bridges))
-    fitting = ", ".join([*names(suite), *PUBLISHED])
-    raise ConfigError(f"--metrics {name}: no such metric for the {suite} suite; there are: {fitting}")
+    module, _, kind = _BRIDGED[name].partition(".")
+    made = getattr(import_module(f"tdm_core.evaluation.metrics.{module}"), kind)
+    return made(bridge=load_bridge(name, bridges))
 
 
 def main_metric(suite: str) -> PairedMetric:

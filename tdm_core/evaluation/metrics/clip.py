@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tdm_core.errors import LoadError
-from tdm_core.evaluation.metrics.extras import device, hub_file, need
+from tdm_core.evaluation.metrics.extras import device, fetching, hub_file, need
 from tdm_core.evaluation.metrics.items import ItemMetric, Pixels
 from tdm_core.evaluation.suites import Item
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Features = NDArray[np.float64]
-OPEN_CLIP = "open-clip-torch and the torchvision of your torch"
 HPS_HEAD = ("xswu/HPSv2", "HPS_v2.1_compressed.pt")
 AESTHETIC_HEAD = ("camenduru/improved-aesthetic-predictor", "sac+logos+ava1-l14-linearMSE.pth")
 AESTHETIC_WIDTHS = (1024, 128, 64, 16, 1)
@@ -50,13 +48,11 @@ class TransformersClip:
         from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
         self.name = repository
-        try:
-            self._model = CLIPModel.from_pretrained(repository).eval().to(device())
+        with fetching(f"CLIP {repository}"):
+            model = CLIPModel.from_pretrained(repository)
             self._tokenizer = CLIPTokenizer.from_pretrained(repository)
             self._processor = CLIPImageProcessorPil.from_pretrained(repository)
-        except (OSError, ValueError) as error:
-            told = (str(error).strip().splitlines() or [""])[0][:200]
-            raise LoadError(f"{repository}: this CLIP is not here and cannot be fetched: {told}") from None
+        self._model = model.eval().to(device())
 
     def pictures(self, pictures: Sequence[Pixels]) -> Features:
         import torch
@@ -82,12 +78,13 @@ class OpenClip:
     ) -> None:  # fmt: skip
         import torch
 
-        open_clip: Any = need("open_clip", metric, OPEN_CLIP)
+        open_clip: Any = need("open_clip", metric, "eval")
         self.name = f"open_clip {model} {pretrained or checkpoint}"
-        self._model, _, self._transform = open_clip.create_model_and_transforms(model, pretrained=pretrained)
-        if checkpoint:
-            weights = torch.load(hub_file(*checkpoint, metric), map_location="cpu", weights_only=True)
-            self._model.load_state_dict(weights["state_dict"], strict=True)
+        with fetching(f"{metric}: {self.name}"):
+            self._model, _, self._transform = open_clip.create_model_and_transforms(model, pretrained=pretrained)
+            if checkpoint:
+                weights = torch.load(hub_file(*checkpoint, metric), map_location="cpu", weights_only=True)
+                self._model.load_state_dict(weights["state_dict"], strict=True)
         self._model.eval().to(device())
         self._tokenize = open_clip.get_tokenizer(model)
         self._antialias = antialias
@@ -199,9 +196,10 @@ def aesthetic_head(width: int) -> nn.Sequential:
 def _load_aesthetic() -> AestheticScorer:
     import torch
 
-    weights = torch.load(hub_file(*AESTHETIC_HEAD, "aesthetic"), map_location="cpu", weights_only=True)
     head = aesthetic_head(768)
-    head.load_state_dict({name.removeprefix("layers."): value for name, value in weights.items()}, strict=True)
+    with fetching(f"aesthetic: {AESTHETIC_HEAD[1]}"):
+        weights = torch.load(hub_file(*AESTHETIC_HEAD, "aesthetic"), map_location="cpu", weights_only=True)
+        head.load_state_dict({name.removeprefix("layers."): value for name, value in weights.items()}, strict=True)
     return AestheticScorer(encoder=TransformersClip("openai/clip-vit-large-patch14"), head=head)
 
 

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tdm_core.errors import EvaluationError, LoadError
+from tdm_core.errors import EvaluationError
 from tdm_core.evaluation.metrics.clip import Encoder, TransformersClip
-from tdm_core.evaluation.metrics.extras import device
+from tdm_core.evaluation.metrics.extras import device, fetching
 from tdm_core.evaluation.metrics.items import ItemMetric, Pixels
 from tdm_core.evaluation.suites import Item
 
@@ -144,12 +144,10 @@ class Mask2Former:
         from transformers import Mask2FormerForUniversalSegmentation, Mask2FormerImageProcessorPil
 
         self.name = repository
-        try:
-            self._model = Mask2FormerForUniversalSegmentation.from_pretrained(repository).eval().to(device())
+        with fetching(f"{NAME}: {repository}"):
+            model = Mask2FormerForUniversalSegmentation.from_pretrained(repository)
             self._processor = Mask2FormerImageProcessorPil.from_pretrained(repository)
-        except (OSError, ValueError) as error:
-            told = (str(error).strip().splitlines() or [""])[0][:200]
-            raise LoadError(f"{NAME}: {repository} is not here and cannot be fetched: {told}") from None
+        self._model = model.eval().to(device())
 
     def detect(self, pixels: Pixels) -> list[Found]:
         import torch

@@ -102,7 +102,8 @@ def score_key(item: Item, picture: Picture) -> str:
 def _read(path: Path, edition: str) -> dict[str, float]:
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
-        return dict(known["values"]) if known["edition"] == edition else {}
+        values = known["values"] if known["edition"] == edition else {}
+        return {key: float(value) for key, value in dict(values).items()}
     except (OSError, ValueError, KeyError, TypeError):  # it is only a cache
         return {}
 
@@ -112,7 +113,11 @@ def _summary(run: Run, values: Mapping[str, list[float]], strata: Mapping[str, s
     for item in run.items:
         tags.setdefault(item.tag, {})[item.id] = values[item.id]
     per_tag = {tag: _interval(found) for tag, found in tags.items()}
-    return _interval(values, strata) | {"prompts": len(values), "per_tag_intervals": per_tag}
+    return _interval(values, strata) | {
+        "prompts": len(values),
+        "per_tag": {tag: interval["value"] for tag, interval in per_tag.items()},
+        "per_tag_intervals": per_tag,
+    }
 
 
 def _interval(values: Mapping[str, list[float]], strata: Mapping[str, str] | None = None) -> Result:

@@ -58,6 +58,6 @@ def kept_together(
 def _read(path: Path, edition: str) -> dict[str, Any]:
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # it is only a cache
+        return dict(known["pictures"]) if known["edition"] == edition else {}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # it is only a cache
         return {}
-    return dict(known["pictures"]) if known.get("edition") == edition else {}

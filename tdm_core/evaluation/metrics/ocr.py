@@ -32,7 +32,7 @@ class RapidOcr:
     name = "rapidocr, PP-OCRv4"
 
     def __init__(self) -> None:
-        self._engine: Any = need("rapidocr_onnxruntime", NAME, "rapidocr-onnxruntime").RapidOCR()
+        self._engine: Any = need("rapidocr_onnxruntime", NAME, "ocr").RapidOCR()
 
     def read(self, pixels: Pixels) -> str:
         found, _ = self._engine(pixels[:, :, ::-1])  # it takes OpenCV's order of colours

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations, islice
+from itertools import combinations, groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -21,7 +21,7 @@ from PIL import Image
 from tdm_core.errors import ConfigError, EvaluationError
 from tdm_core.evaluation.metrics import Measured, Result
 from tdm_core.evaluation.metrics.clip import Encoder, Features, TransformersClip, cosines
-from tdm_core.evaluation.metrics.extras import device, need
+from tdm_core.evaluation.metrics.extras import TORCH_CACHE, device, fetching, need
 from tdm_core.evaluation.metrics.items import Pixels
 from tdm_core.evaluation.runs import Run, check_same_noise
 from tdm_core.stats import clustered_bootstrap, paired_difference
@@ -46,8 +46,10 @@ class Inception:
     resize = "bilinear 299, as TensorFlow 1"
 
     def __init__(self, metric: str) -> None:
-        module: Any = need("torch_fidelity.feature_extractor_inceptionv3", metric, "torch-fidelity")
-        self._network = module.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).eval().to(device())
+        module: Any = need("torch_fidelity.feature_extractor_inceptionv3", metric, "eval")
+        with fetching(f"{metric}: {self.name}", TORCH_CACHE):
+            network = module.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+        self._network = network.eval().to(device())
 
     def features(self, pictures: Sequence[Pixels]) -> Features:
         import torch
@@ -223,7 +225,7 @@ class Lpips:
     name = "LPIPS, AlexNet"
 
     def __init__(self, metric: str, network: Callable[..., Any] | None = None) -> None:
-        self._network = network or need("lpips", metric, "lpips").LPIPS(net="alex", verbose=False).eval().to(device())
+        self._network = network or self._load(metric)
 
     def __call__(self, first: Pixels, second: Pixels) -> float:
         import torch
@@ -231,6 +233,13 @@ class Lpips:
         a, b = (torch.from_numpy(x.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None] for x in (first, second))
         with torch.inference_mode():
             return float(self._network(a.to(device()), b.to(device())))
+
+    @staticmethod
+    def _load(metric: str) -> Callable[..., Any]:
+        module: Any = need("lpips", metric, "eval")
+        with fetching(f"{metric}: the AlexNet of {Lpips.name}", TORCH_CACHE):
+            network = module.LPIPS(net="alex", verbose=False)
+        return network.eval().to(device())
 
 
 def _measured(values: dict[str, dict[str, list[float]]], chosen: dict[str, str]) -> Measured:
@@ -244,9 +253,10 @@ def _measured(values: dict[str, dict[str, list[float]]], chosen: dict[str, str])
 
 
 def _features(extractor: Extractor, pictures: Iterable[Pixels]) -> Features:
+    """Row by row.  Pictures of other sizes are other batches: extractors resize by themselves, each in its own way."""
     iterator, rows = iter(pictures), []
     while batch := list(islice(iterator, BATCH_SIZE)):
-        rows.append(extractor.features(batch))
+        rows += [extractor.features(list(alike)) for _, alike in groupby(batch, key=np.shape)]
     return np.concatenate(rows)
 
 
