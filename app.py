@@ -96,6 +96,8 @@ def main() -> int:
     except OSError as error:  # the port is taken, a folder cannot be made
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # before the page was up
+        return 130
     return 0
 
 
@@ -103,6 +105,8 @@ def serve(settings: Settings) -> None:
     wiring = Wiring(settings)
     if recovered := wiring.recover(settings.study):
         logger.info("%d votes were recovered from the Hub", recovered, extra={"event": "recovered", "votes": recovered})
+    for reason in wiring.unreadable.values():
+        logger.error("%s", reason, extra={"event": "preset left out"})
     service = wiring.study(settings.study)
     preset = wiring.study_preset(service.rules.preset)
     if broken := wiring.store.problems(settings.study):
@@ -146,16 +150,19 @@ def serve(settings: Settings) -> None:
     told_to_stop: SimpleQueue[None] = SimpleQueue()
 
     def stop(*_: object) -> None:
+        signal.alarm(0)  # Ray's own handler, which comes first and prints a trace, would abort in 3 s
         told_to_stop.put(None)
 
-    signal.signal(signal.SIGTERM, stop)  # the page answers before its launch is over
+    def heed_signals() -> None:
+        for each in (signal.SIGTERM, signal.SIGINT):  # Python's own interrupt could cut the closing below short
+            if signal.getsignal(each) is not signal.SIG_IGN:  # a shell's background job is not to be interrupted
+                signal.signal(each, stop)
+
+    heed_signals()  # the page answers before its launch is over
     launch(page, settings, service, quiz)
-    signal.signal(signal.SIGTERM, stop)  # once more: a launch may set its own
+    heed_signals()  # once more: a launch may set its own
     threading.Thread(target=prepare, name="tdm-prepare", daemon=True).start()
-    try:
-        told_to_stop.get()
-    except KeyboardInterrupt:
-        pass
+    told_to_stop.get()
     if lessons:
         lessons.runs.close()
     page.close()
@@ -336,7 +343,7 @@ def launch(page: Any, settings: Settings, service: StudyService, quiz: Quiz | No
     limits = Limits.usual(proxies=settings.proxies)
     embedded = "SPACE_ID" in os.environ
     accounts = Accounts(made_at, least_days=days) if (days := service.rules.account_days) else None
-    secret = machine_secret(settings.data_dir)
+    secret = settings.secret.encode() if settings.secret else machine_secret(settings.data_dir)
     ours = routes(service, secret, accounts=accounts, limits=limits, embedded=embedded)
     ours += quiz_routes(quiz) if quiz else []
     if settings.admin_token:

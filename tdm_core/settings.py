@@ -116,6 +116,10 @@ class Settings:
     hub_dataset: str | None = field(default=None, metadata={"parse": _repository})
     """A private dataset of the Hugging Face Hub (OWNER/NAME) that keeps the votes where the disk does not last."""
 
+    secret: str | None = field(default=None, repr=False, metadata={"parse": _token})
+    """Signs the raters' cookies instead of the file in the data folder: processes that share it know one another's
+    raters, and a machine whose disk does not last knows them after a restart."""
+
     admin_token: str | None = field(default=None, repr=False, metadata={"parse": _token})
     """Opens the operator's page at /gradio_api/study/admin; unset: there is none."""
 

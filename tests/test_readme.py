@@ -2,9 +2,12 @@
 
 import re
 import shlex
+import shutil
 import tomllib
 from contextlib import closing
 from dataclasses import fields
+from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,8 +17,11 @@ from packaging.specifiers import SpecifierSet
 
 from benchmarks.readme import filled
 from benchmarks.rows import Measure, Row, load
+from tdm_core.generation.bank import Bank
 from tdm_core.settings import PREFIX, READ_ELSEWHERE, Settings
+from tdm_core.study import StudyService
 from tdm_core.wiring import Wiring
+from tests.studies import Clock, look_and_vote
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,6 +32,10 @@ CODE = ("tdm_core", "train", "benchmarks", "hosting", "tests")
 
 def section(title):
     return re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", BODY, flags=re.MULTILINE | re.DOTALL).group(1)
+
+
+def blocks(language, title):
+    return re.findall(rf"```{language}\n(.*?)```", section(title), flags=re.DOTALL)
 
 
 def table_rows(text):
@@ -102,13 +112,76 @@ def test_annotated_tree_leaves_no_package_out():
     assert packages <= set(re.findall(r"^  (\w+)/", section("What is where"), flags=re.MULTILINE))
 
 
-def test_command_lines_name_modules_and_files_that_exist():
-    lines = re.search(r"```bash\n(.*?)```", section("Command line"), flags=re.DOTALL).group(1).splitlines()
-    for line in lines:
-        module = re.search(r"python -m ([\w.]+)", line).group(1)
-        path = ROOT / module.replace(".", "/")
-        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
-        assert all((ROOT / name).is_file() for name in re.findall(r"\S+\.toml", line)), line
+COMMANDS, STUDY = ([line for line in block if line] for block in map(str.splitlines, blocks("bash", "Command line")))
+CHEAP = ("presets", "doctor", "evaluate suites")  # the others load or make weights, or want what an earlier line made
+
+
+def called(line):
+    """A line's module with a ``main``, and its arguments without the comment."""
+    python, flag, module, *arguments = shlex.split(line, comments=True)
+    assert (python, flag) == (".venv/bin/python", "-m"), line
+    return import_module("tdm_core.__main__" if module == "tdm_core" else module), arguments
+
+
+def test_the_two_blocks_of_commands_are_the_ones_that_are_run_here():
+    assert len(COMMANDS) >= 15 and len(STUDY) == 8
+    assert {" ".join(shlex.split(line, comments=True)[3:]) for line in COMMANDS} >= set(CHEAP)
+
+
+@pytest.mark.parametrize("line", COMMANDS, ids=lambda line: line.partition("#")[0].partition("-m ")[2])
+def test_a_command_line_is_one_that_its_program_takes(line, tmp_path, monkeypatch, capsys):
+    """Its arguments are parsed, each option is one of the help's, each file is there; what is cheap is done."""
+    monkeypatch.setenv("TDM_DATA_DIR", str(tmp_path / "data"))
+    program, arguments = called(line)
+    assert [name for name in arguments if name.endswith(".toml") and not (ROOT / name).is_file()] == []
+    with pytest.raises(SystemExit) as ended:
+        program.main([*arguments, "--help"])
+    told = capsys.readouterr()
+    assert ended.value.code == 0, told.err
+    assert [option for option in arguments if option.startswith("--") and option not in told.out] == []
+    if " ".join(arguments) in CHEAP:
+        assert program.main(arguments) == 0, capsys.readouterr()
+        assert capsys.readouterr().out
+
+
+def test_a_study_is_held_by_the_readmes_own_lines(tiny_system, tmp_path, monkeypatch, capsys):
+    """On a tiny system in the mini's place; the page itself is held in test_stop.py and its neighbours."""
+    (tmp_path / "presets").mkdir()
+    shutil.copy(tiny_system / "presets" / "tiny.toml", tmp_path / "presets" / "mini-sd3.toml")
+    monkeypatch.setenv("TDM_PRESETS", str(tmp_path / "presets"))
+    monkeypatch.setenv("TDM_DATA_DIR", str(tmp_path / "data"))
+    told, created = [], Path(shlex.split(STUDY[0], comments=True)[-1])
+    assert (ROOT / created).is_file()
+    for line in STUDY:
+        command = shlex.split(line, comments=True)
+        if command[-2:] == ["make", "run"]:
+            monkeypatch.setenv(*command[0].split("="))
+            take_part(Settings.from_env())
+            continue
+        program, arguments = called(line)
+        at = [str(ROOT / word) if word == str(created) else word for word in arguments]
+        at = [str(tmp_path / word) if before == "--out" else word for before, word in pairwise(["", *at])]
+        status = program.main(at)
+        told.append(capsys.readouterr().out)
+        assert status == 0, (line, told[-1])
+    assert re.search(r"sha256 [0-9a-f]{64}", told[0])  # "prints the hash of its rules"
+    assert told[1].splitlines()[-1] == "40 of 40 pairs"
+    assert "share of student" in told[-2]
+    names = {path.name for path in (tmp_path / "scenes-votes").iterdir()}
+    assert {"votes.csv", "votes.jsonl", "README.md"} <= names
+
+
+def take_part(settings):
+    """What three raters do on the page of the study that the settings name."""
+    clock = Clock()
+    with closing(Wiring(settings)) as wiring:
+        pairs = Bank(wiring.bank_folder(settings.study), preset="mini-sd3")
+        service = StudyService(store=wiring.store, pairs=pairs, study_id=settings.study, clock=clock)
+        for rater in ("a" * 32, "b" * 32, "c" * 32):
+            service.consent(rater)
+            for _ in range(3):
+                look_and_vote(service, clock, rater)
+        assert service.status().votes == 9
 
 
 def test_own_lora_works_as_the_tutorial_says(tmp_path, monkeypatch, capsys):

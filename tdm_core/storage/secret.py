@@ -1,4 +1,7 @@
-"""The machine's secret: it signs the raters' cookies, and stays in a file that only its owner may read."""
+"""The machine's secret: it signs the raters' cookies, and stays in a file that only its owner may read.
+
+``TDM_SECRET`` stands in for it where several processes have data folders of their own, or the disk does not last.
+"""
 
 from __future__ import annotations
 

@@ -2,16 +2,20 @@
 
 A study's folder holds ``study.json`` (its rules, its secret, its raters: private while the study is open) and
 ``00000001-00000200.jsonl`` and so on, a row of the chain per line. A segment never changes; the next one begins where
-the last one ends, so the folder is its own bookkeeping, and two writers make the same file or none.
+the last one ends, so the folder is its own bookkeeping. Processes that share it take turns: of two that had both
+looked before either wrote, each could begin a segment at the same vote, and end it at another.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
+import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -38,20 +42,36 @@ def write_segments(store: SqlStore, study_id: str, folder: Path) -> int:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        last = _last(folder)
-        with store.reading(study_id) as records:
-            about, links = study_record(records), records.links(after=last)
-        if about is None:
-            raise StorageError(f"{study_id}: no such study, so no segments of it")
-        if last and not links and _count(store, study_id) < last:
-            raise StorageError(f"{folder}: holds {last} votes, more than the study has; the database lost rows")
-        for name, content in as_segments(links, rows=ROWS):
-            write_once(folder / name, content)
-        path = folder / "study.json"
-        if not path.exists() or path.read_bytes() != about:
-            replace_whole(path, about)
+        with _only_writer(folder):
+            return _write(store, study_id, folder)
     except OSError as error:
         raise StorageError(f"{error.filename or folder}: {error.strerror}; free space or make it writable") from error
+
+
+@contextmanager
+def _only_writer(folder: Path) -> Iterator[None]:
+    """Wait for other processes' rounds."""
+    handle = os.open(folder / ".lock", os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _write(store: SqlStore, study_id: str, folder: Path) -> int:
+    last = _last(folder)
+    with store.reading(study_id) as records:
+        about, links = study_record(records), records.links(after=last)
+    if about is None:
+        raise StorageError(f"{study_id}: no such study, so no segments of it")
+    if last and not links and _count(store, study_id) < last:
+        raise StorageError(f"{folder}: holds {last} votes, more than the study has; the database lost rows")
+    for name, content in as_segments(links, rows=ROWS):
+        write_once(folder / name, content)
+    path = folder / "study.json"
+    if not path.exists() or path.read_bytes() != about:
+        replace_whole(path, about)
     return len(links)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tdm_core.settings import Settings
 from tests.needs import need
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +79,21 @@ def test_compose_waits_for_a_healthy_database_and_asks_for_its_password():
     secret = "${POSTGRES_PASSWORD:?set a password}"
     assert database["environment"]["POSTGRES_PASSWORD"] == secret and secret in app["environment"]["TDM_DATABASE_URL"]
     assert "ports" not in database
+
+
+def test_compose_hands_on_what_an_operator_sets_and_only_what_something_reads():
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+    app = compose["services"]["app"]
+    arguments, handed_on = app["build"]["args"], app["environment"]
+    for name in ("TDM_ADMIN_TOKEN", "TDM_SECRET", "TDM_PROXIES"):
+        assert handed_on[name] == f"${{{name}:-}}"  # empty where the operator's own environment has none: unset
+    assert arguments == {"TORCH_INDEX": "${TORCH_INDEX:-}"} and "TORCH_INDEX=" in given("ARG")
+    given_nothing = {name: re.sub(r"\$\{\w+:-(.*?)\}", r"\1", str(value)) for name, value in handed_on.items()}
+    settings = Settings.from_env(given_nothing)  # refuses what it does not know
+    assert (settings.study, settings.admin_token, settings.secret, settings.proxies) == ("demo", None, None, 0)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    asked = set(re.findall(r"\$\{(\w+):", (ROOT / "compose.yaml").read_text(encoding="utf-8")))
+    assert {name for name in asked - {"PORT"} if name not in readme} == set()
 
 
 def test_the_command_chain_runs_on_postgresql_is_healthy_and_stops_gracefully(image, tmp_path, tiny_system, postgresql):

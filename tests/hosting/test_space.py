@@ -48,6 +48,13 @@ def test_the_folder_may_be_uploaded(space):
     assert not any(name.startswith(("tests/", ".", "build/", "data/", "hosting/")) for name in names)
 
 
+def test_the_readme_tells_a_space_how_to_keep_its_votes_and_which_secrets_it_needs():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    told = re.search(r"^- \*\*A Hugging Face Space\*\*.*$", readme, flags=re.MULTILINE).group()
+    assert all(f"`{name}`" in told for name in ("TDM_HUB_DATASET", "HF_TOKEN", "TDM_SECRET", "TDM_ADMIN_TOKEN"))
+    assert "TDM_DATABASE_URL" not in told  # a Space reaches the ports 80, 443 and 8080 alone
+
+
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
@@ -87,8 +94,29 @@ def without_rights(command: list[str]) -> tuple[list[str], dict[str, object]]:
         return ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command], {}
 
 
+def the_spaces_python(*, imports: str = "sys") -> str | None:
+    """The Python that the front matter names, if this machine has one that imports this."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    version = re.search(r'python_version: "([\d.]+)"', readme).group(1)
+    found = shutil.which(f"python{version}")  # which may be a stand-in for one that is not there
+    tried = found and subprocess.run([found, "-c", f"import {imports}"], capture_output=True, check=False)
+    return found if tried and tried.returncode == 0 else None
+
+
+def test_the_python_that_the_front_matter_names_takes_every_file(space):
+    if (python := the_spaces_python()) is None:  # not asked for by TDM_REQUIRE_ALL: a bare Debian has another one
+        pytest.skip("the Python of the front matter is not on the PATH, so the code is compiled by this one alone")
+    code = "import sys; [compile(open(name, encoding='utf-8').read(), name, 'exec') for name in sys.argv[1:]]"
+    files = [str(path) for path in space.rglob("*.py")]
+    done = subprocess.run([python, "-W", "error", "-c", code, *files], capture_output=True, text=True, check=False)
+    assert len(files) > 100 and done.returncode == 0, done.stderr
+
+
 def test_it_starts_as_a_space_and_draws(space):
-    """Its own environment variables, HOME and no rights; the models are the real ones."""
+    """Its own environment variables, HOME, Python where that one has the packages, and no rights; the models are real.
+
+    Its secrets are set as the README says, and none is logged.
+    """
     home = Path(tempfile.mkdtemp(prefix="tdm-home-"))
     home.chmod(0o777)
     for path in [space, *space.rglob("*")]:
@@ -109,10 +137,14 @@ def test_it_starts_as_a_space_and_draws(space):
         "PATH": os.environ["PATH"],
         "OMP_NUM_THREADS": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "TDM_SECRET": "hush-" + "s" * 16,
+        "TDM_ADMIN_TOKEN": "hush-" + "a" * 16,
     }
     log = home / "log"
     with log.open("wb") as file:
-        command, account = without_rights([sys.executable, "app.py"])
+        command, account = without_rights(
+            [the_spaces_python(imports="gradio, torch, diffusers") or sys.executable, "app.py"]
+        )
         process = subprocess.Popen(command, cwd=space, env=given, stdout=file, stderr=file, **account)
     try:
         url = f"http://127.0.0.1:{port}"
@@ -128,13 +160,15 @@ def test_it_starts_as_a_space_and_draws(space):
         *files, numbers = client.predict(prompt="a cat", seed=3, api_name="/compare")
         client.close()
         assert len(files) == 3 and numbers["student"]["nfe"] == 4 and numbers["preset"] == "mini-sd3"
-        assert {"study.sqlite3", "secret", "pictures"} <= {path.name for path in (home / "tdm-data").iterdir()}
+        made = {path.name for path in (home / "tdm-data").iterdir()}
+        assert {"study.sqlite3", "pictures"} <= made and "secret" not in made  # TDM_SECRET stands in for it
         assert {path.relative_to(space) for path in space.rglob("*")} == shipped
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_SECONDS) == 0, log.read_text()
         # Gradio's watcher on a Space asks for the package `spaces`, which every Space has and this machine may lack.
         told = log.read_text()
         assert told.count("Traceback") == told.count("`spaces` package is required"), told
+        assert "hush-" not in told
     finally:
         process.kill()
         process.wait()

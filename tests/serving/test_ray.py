@@ -9,9 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from gradio_client import Client
 
 from tdm_core.errors import ConfigError
 from tdm_core.serving import ray as serving
+from tests.running_app import PATIENCE_SECONDS, App, only_tiny, with_bank
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,13 +71,40 @@ print("all of it")
 """
 
 
-def test_two_replicas_draw_what_the_engine_draws_and_survive_a_kill(tiny_system):
+PATIENT = {  # on a machine that is busy with something else
+    "OMP_NUM_THREADS": "1",
+    "RAY_raylet_start_wait_time_s": "300",
+    "RAY_worker_niceness": "0",  # Ray's own 15 never gets a turn there
+}
+
+
+@pytest.fixture
+def with_ray():
     if find_spec("ray") is None:  # not asked for by TDM_REQUIRE_ALL either: it is larger than all else together
         pytest.skip("Ray is not installed (pip install 'ray[serve]'), so the engine on replicas is not tested")
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "RAY_raylet_start_wait_time_s": "300",  # for a machine that is busy with something else
-    }
+
+
+@pytest.mark.usefixtures("with_ray")
+def test_the_app_draws_on_replicas_and_stops_when_told(tiny_system, tmp_path):
+    presets = only_tiny(tiny_system, tmp_path / "presets")
+    with_bank(tmp_path / "data")
+    app = App(tmp_path / "data", presets, TDM_REPLICAS="2", TDM_DEVICE="cpu", **PATIENT)
+    try:
+        app.wait_for(lambda: "is loaded" in app.log.read_text())
+        client = Client(app.url, verbose=False, httpx_kwargs={"timeout": PATIENCE_SECONDS})
+        *files, numbers = client.predict(prompt="a cat", seed=3, api_name="/compare")
+        client.close()
+        assert len(files) == 3 and numbers["student"]["nfe"] == 4
+        assert app.end() == 0, app.log.read_text()
+    finally:
+        app.process.kill()
+        app.process.wait()
+    assert "Traceback" not in app.log.read_text()
+
+
+@pytest.mark.usefixtures("with_ray")
+def test_two_replicas_draw_what_the_engine_draws_and_survive_a_kill(tiny_system):
+    environment = os.environ | PATIENT
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(tiny_system / "presets")]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -1,6 +1,7 @@
 """Votes as files: whatever is lost or changed is found, and a lost database is made again."""
 
 import json
+import threading
 from contextlib import closing
 
 import pytest
@@ -39,6 +40,28 @@ def test_segments_hold_each_vote_once_and_never_change(sql_store, service, clock
     assert write_segments(sql_store, "demo", folder) == 2
     assert {path: path.read_bytes() for path in before} == before
     assert [row.number for row in segments.read_segments(folder)] == list(range(1, 10))
+    assert segment_problems(sql_store, "demo", folder) == []
+
+
+def test_two_processes_that_share_the_folder_never_begin_two_segments_at_one_vote(
+    sql_store, service, clock, folder, monkeypatch
+):
+    """While one has looked and not yet written, a vote arrives and the other one's round begins."""
+    cast(service, clock, 2)
+    as_usual, others = segments.write_once, []
+
+    def slowly(path, content):
+        monkeypatch.setattr(segments, "write_once", as_usual)
+        cast(service, clock, 1, rater="another")
+        others.append(threading.Thread(target=write_segments, args=(sql_store, "demo", folder)))
+        others[0].start()
+        others[0].join(0.3)  # it has to wait; a round without the lock is over by then
+        return as_usual(path, content)
+
+    monkeypatch.setattr(segments, "write_once", slowly)
+    write_segments(sql_store, "demo", folder)
+    others[0].join()
+    assert [row.number for row in segments.read_segments(folder)] == [1, 2, 3]
     assert segment_problems(sql_store, "demo", folder) == []
 
 
