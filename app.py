@@ -332,10 +332,13 @@ def trajectory(wiring: Wiring, visitors: Visitors) -> Trajectory:
 
 
 def launch(page: Any, settings: Settings, service: StudyService, quiz: Quiz | None) -> None:
+    from starlette.middleware import Middleware
+
     from tdm_core.storage.accounts import made_at
     from tdm_core.ui.admin import Door, admin_routes
     from tdm_core.ui.limits import Limits
     from tdm_core.ui.login import Accounts
+    from tdm_core.ui.noscript import TellWithoutScript
     from tdm_core.ui.page import launch_options
     from tdm_core.ui.quiz_routes import quiz_routes
     from tdm_core.ui.routes import routes
@@ -349,7 +352,7 @@ def launch(page: Any, settings: Settings, service: StudyService, quiz: Quiz | No
     if settings.admin_token:
         ours += admin_routes(service, Door(settings.admin_token, proxies=settings.proxies), limits)
     _, url, _ = page.launch(
-        app_kwargs={"routes": ours},
+        app_kwargs={"routes": ours, "middleware": [Middleware(TellWithoutScript)]},
         max_file_size="1mb",
         blocked_paths=[str(Path(settings.data_dir, name).resolve()) for name in PRIVATE_NAMES],
         prevent_thread_lock=True,

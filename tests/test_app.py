@@ -39,6 +39,7 @@ def app(tmp_path: Path, tiny_system: Path) -> Iterator[App]:
 def test_the_app_serves_makes_pairs_keeps_its_files_together_and_ends_when_told(app: App) -> None:
     before = set(ROOT.iterdir())
     app.wait_for(lambda: b"Few-step studio" in app.get("/"))
+    assert b"<noscript>" in app.get("/")
     app.wait_for(lambda: app.status()["state"] == "open")
     assert app.status()["target"] == 40
     for private in ("study.sqlite3", "secret", "bank"):

@@ -23,13 +23,16 @@ VOTES = {"phone": 1, "desk": 4}
 _TABS = "[...document.querySelectorAll('#tdm-tabs [role=tab], #tdm-tabs .overflow-dropdown button')]"
 TABS = f"() => [...new Set({_TABS}.map((tab) => tab.textContent.trim()))]"
 _NAMED = f"{_TABS}.findLast((tab) => tab.textContent.trim() === name)"
+_IS_OPEN = f"{_TABS}.some((tab) => tab.ariaSelected === 'true' && tab.textContent.trim() === name)"
 _ARRIVED = """(prompt) => new URLSearchParams(location.search).get("prompt") === prompt
   && document.querySelectorAll("#tdm-compare .tdm-card[data-state=ready]").length === 3"""
 
 
 def open_tab(page: Any, name: str) -> None:
+    """Returns once it is open; whoever is chosen from the menu comes out of it."""
     page.wait_for_function(f"(name) => {_NAMED}", arg=name)
     page.evaluate(f"(name) => {_NAMED}.click()", name)
+    page.wait_for_function(f"(name) => {_IS_OPEN}", arg=name)
 
 
 def walk(page: Any, size: str, picture: Callable[[str], None], *, learn: bool = False) -> None:

@@ -42,7 +42,7 @@ def compare_endpoint(handlers: Handlers) -> Callable[..., tuple[dict, dict, dict
 
         Returns:
             The three pictures as PNG files (clips as MP4) in that order, and the numbers: steps, network evaluations,
-            seconds.
+            seconds, and the end of a long prompt that no text encoder read.
         """
         try:
             preset = handlers.system(system).preset

@@ -6,7 +6,8 @@ Made when the tab is opened: a page that is opened for a picture does not carry 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tdm_core.ui import texts
 from tdm_core.ui.report import Pair, Plot, Report, Side, Table
 
 KINDS = ("student", "teacher", "few", "equal")
+BETTER = r"(\S+) \((\w+ is better)\)"
 MEDIA = {".png": "image/png", ".mp4": "video/mp4"}
 
 
@@ -46,10 +48,12 @@ def benchmarks_html(reports: Sequence[Report], tables: Sequence[Table]) -> str:
 def _report(report: Report) -> str:
     key = "".join(f'<li class="{kind}"><i></i>{escape(texts.ARM_KINDS[kind])}</li>' for kind in KINDS)
     first, *rest = report.tables
+    found = [re.fullmatch(BETTER, table.title) for table in report.tables]
+    better = {each[1]: each[2] for each in found if each}
     return "".join(
         [
             f"<h2>{escape(report.title)}</h2><p>{escape(report.lead)}</p><ul class='tdm-key'>{key}</ul>",
-            f"<div class='tdm-plots'>{''.join(map(_plot, report.plots))}</div>",
+            f"<div class='tdm-plots'>{''.join(_plot(plot, better) for plot in report.plots)}</div>",
             _pairs(report),
             _table(first),
             *(_folded(table) for table in rest),
@@ -58,8 +62,22 @@ def _report(report: Report) -> str:
     )
 
 
-def _plot(plot: Plot) -> str:
-    return f"<figure><figcaption>{escape(plot.title)}</figcaption>{plot.svg}</figure>"
+def _plot(plot: Plot, better: Mapping[str, str]) -> str:
+    told = better.get(plot.title.split(" ")[0], "")
+    note = f" <small>{escape(told)}</small>" if told else ""
+    caption = f"<figcaption><span>{escape(_named(plot.title))}</span>{note}</figcaption>"
+    return f"<figure>{caption}{_readable(plot.svg)}</figure>"
+
+
+def _named(title: str) -> str:
+    """A title begins with a metric's name as the command line has it."""
+    return re.sub(r"^[\w-]+", lambda found: texts.METRICS.get(found[0], found[0]), title)
+
+
+def _readable(svg: str) -> str:
+    """Categories in words, and no tick of more than two figures."""
+    svg = re.sub(r'(?<=class="name">)[^<]+', lambda found: texts.CATEGORIES.get(found[0], found[0]), svg)
+    return re.sub(r">(0\.\d{3,})</text>", lambda found: f">{float(found[1]):.2g}</text>", svg)
 
 
 def _pairs(report: Report) -> str:
@@ -89,16 +107,16 @@ def _side(side: Side, folder: Path, prompt: str) -> str:
         if path.suffix == ".mp4"
         else f'<img src="{source}" alt="{told}">'
     )
-    value = f" · {escape(side.value)}" if side.value else ""
+    value = f" · {escape(texts.JUDGED.get(side.value, side.value))}" if side.value else ""
     return f"<figure>{media}<figcaption>{escape(name)}{value}</figcaption></figure>"
 
 
 def _folded(table: Table) -> str:
-    return f"<details><summary>{escape(table.title)}</summary>{_cells(table)}</details>"
+    return f"<details><summary>{escape(_named(table.title))}</summary>{_cells(table)}</details>"
 
 
 def _table(table: Table) -> str:
-    return f"<h3>{escape(table.title)}</h3>{_cells(table)}"
+    return f"<h3>{escape(_named(table.title))}</h3>{_cells(table)}"
 
 
 def _cells(table: Table) -> str:

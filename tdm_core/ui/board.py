@@ -27,6 +27,7 @@ ORDER = (Role.TEACHER, Role.TEACHER_FEW, Role.STUDENT)
 MAX_STUDENT_STEPS = 8
 SECONDS_BETWEEN_TICKS = 0.1  # the browser's clock fills the time between
 PREVIEW_WIDTH_PX = 256
+UNREAD_CHARACTERS = 80  # of the end that was not read, so that the line below the pictures stays one
 MEASURED = ("steps", "nfe", "guidance_scale", "scheduler", "seconds", "denoiser_seconds", "noise_sha256", "trained")
 
 logger = logging.getLogger(__name__)
@@ -184,6 +185,7 @@ class Board:
             "seed": self.asked.seed,
             "strength": self.asked.strength,
             "flow_shift": self.asked.flow_shift,
+            "unread": self._unread(),
             "speed_up": self._speed_up(Role.STUDENT),
             **roles,
         }
@@ -252,14 +254,22 @@ class Board:
             return None
         return self.samples[Role.TEACHER].seconds / self.samples[role].seconds
 
-    def _foot(self) -> str:
+    def _unread(self) -> str:
+        """The end of the prompt that was not read; the same for all roles, which share their text encoders."""
+        return next((made.unread for made in self.samples.values()), "")
+
+    def _foot(self) -> list[str]:
+        """Sentences that hold for all roles."""
+        unread = " ".join(self._unread().split())
+        cut = f"{unread[:UNREAD_CHARACTERS]}…" if len(unread) > UNREAD_CHARACTERS else unread
+        foot = [texts.UNREAD.format(prompt=cut)] if cut else []
         if len(self.samples) < len(ORDER):
-            return ""
+            return foot
         noises = {made.noise_sha256 for made in self.samples.values()}
         if len(noises) > 1:
-            return texts.OTHER_NOISE
-        foot = texts.SAME_NOISE.format(sha=noises.pop()[:8])
-        return f"{foot} {texts.RECORDED}" if self._recorded else foot
+            return [*foot, texts.OTHER_NOISE]
+        foot.append(texts.SAME_NOISE.format(sha=noises.pop()[:8]))
+        return [*foot, texts.RECORDED] if self._recorded else foot
 
 
 def preview_url(pixels: np.ndarray) -> str:

@@ -26,6 +26,7 @@ watch("value", () => {
 });
 mount(viewerRoot, {
   locked: false, below: 40, read: shown, listen: (draw) => listeners.push(draw), stop: () => trigger("stop"),
+  again: () => trigger("submit", shown().link), // the server deletes pictures after a day, and this browser's pairs are older
 });
 
 // ---- history ------------------------------------------------------------------------------------------------------
@@ -73,7 +74,7 @@ function list() {
     const picture = Object.assign(document.createElement("img"), { alt: "", src: /^data:image\//.test(pair.thumb) ? pair.thumb : "" });
     const words = Object.assign(document.createElement("span"), { textContent: pair.value.prompt, dir: "auto" });
     entry.append(picture, words);
-    entry.dataset.name = nameOf(pair);
+    Object.assign(entry.dataset, { name: nameOf(pair), asIs: "" });
     entry.addEventListener("click", () => open(pair));
     return entry;
   }));

@@ -26,7 +26,6 @@ MAX_DICE = 9999
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 AT_ONCE: dict[str, Any] = PRIVATE | {"queue": False}
 ROLL_AND_RUN = f"() => [Math.floor(Math.random() * {MAX_DICE + 1}), Date.now()]"
-TAKE_AND_RUN = "(text) => [text, Date.now()]"
 _TEMPLATE, _STYLE, _SCRIPT = ((HERE / f"compare.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
 
 
@@ -76,8 +75,6 @@ def compare_tab(inputs: PageInputs, handlers: Handlers, desk: gr.State) -> Compa
     started.then(handlers.teachers, **rest, **often)
     compared.stop(lambda desk: desk.stop(), desk, None, **AT_ONCE)
     dice.click(None, None, [seed, go], js=ROLL_AND_RUN, **PRIVATE)
-    for chip in chips:
-        chip.click(None, chip, [prompt, go], js=TAKE_AND_RUN, **PRIVATE)
 
     def then_run(event: Any) -> None:
         # Not through `go`: sliders refuse a value outside their range, and the new system's must have arrived first.
@@ -88,6 +85,11 @@ def compare_tab(inputs: PageInputs, handlers: Handlers, desk: gr.State) -> Compa
         chosen = inputs.systems[name]
         updates = field_updates(handlers.example_of(chosen.preset), chosen)[1:]
         return [*updates, words_value(chosen.vocabulary), *map(chip_update, chips_of(chosen))]
+
+    def suggested(name: str, text: str) -> tuple[str, Any]:
+        """An example of the system brings its own seed."""
+        seeds = {example.prompt: example.seed for example in inputs.systems[name].preset.examples}
+        return text, seeds.get(text, gr.skip())
 
     def another(name: str) -> tuple[str, int]:
         rng = random.Random()
@@ -105,10 +107,13 @@ def compare_tab(inputs: PageInputs, handlers: Handlers, desk: gr.State) -> Compa
         return gr.Slider(info=evaluations(inputs.systems[name].preset, steps, guidance))
 
     then_run(system.input(choose, system, [*fields[1:], words, *chips], **AT_ONCE))
+    for chip in chips:
+        then_run(chip.click(suggested, [system, chip], [prompt, seed], **AT_ONCE))
     then_run(surprise.click(another, system, [prompt, seed], **AT_ONCE))
     more.click(lambda name: [*map(chip_update, chips_of(inputs.systems[name]))], system, chips, **AT_ONCE)
     words.select(add_word, prompt, prompt, **AT_ONCE)
     compared.select(reopen, None, fields, **AT_ONCE)
+    then_run(compared.submit(reopen, None, fields, **AT_ONCE))
     gr.on([teacher_steps.input, fine[0].input], count, [system, teacher_steps, fine[0]], teacher_steps, **AT_ONCE)
     gr.api(compare_endpoint(handlers), api_name="compare", concurrency_limit=None)
 

@@ -8,8 +8,7 @@ const SHOWN = { // state -> its buttons
 };
 const NAMES = { teacher: "Teacher", student: "Student", equal: "Teacher" };
 const ORDER = ["teacher", "student", "equal"];
-const WIDE = { width: 920, left: 40, right: 906, top: 12, bottom: 226, shares: [0, 0.25, 0.5, 0.75, 1] };
-const NARROW = { width: 400, left: 36, right: 388, top: 12, bottom: 212, shares: [0, 0.5, 1] };
+const TOP_PX = 12, BOTTOM_PX = 226, LEFT_PX = 36;
 
 const make = (tag, className = "", textContent = "") => Object.assign(document.createElement(tag), { className, textContent });
 function draw_svg(parent, tag, attributes, text = "") {
@@ -59,26 +58,26 @@ function figure(name, text) {
 
 function chart({ begin, scores, lines }) {
   const svg = find("svg");
-  const frame = root.clientWidth < 640 ? NARROW : WIDE;
-  const known = JSON.stringify([begin.iterations, scores, lines, frame.width]);
-  if (svg.dataset.known === known) return;
+  const width = Math.round(svg.getBoundingClientRect().width), right = width - 14; // its own pixels: words keep their size
+  const known = JSON.stringify([begin.iterations, scores, lines, width]);
+  if (!width || svg.dataset.known === known) return;
   svg.dataset.known = known;
   svg.replaceChildren();
-  svg.setAttribute("viewBox", `0 0 ${frame.width} ${frame.bottom + 30}`);
-  const x = (step) => frame.left + (frame.right - frame.left) * step / begin.iterations;
-  const y = (share) => frame.bottom - (frame.bottom - frame.top) * share;
+  svg.setAttribute("viewBox", `0 0 ${width} ${BOTTOM_PX + 30}`);
+  const x = (step) => LEFT_PX + (right - LEFT_PX) * step / begin.iterations;
+  const y = (share) => BOTTOM_PX - (BOTTOM_PX - TOP_PX) * share;
   for (const share of [0, 0.25, 0.5, 0.75, 1]) {
-    draw_svg(svg, "line", { class: "tdm-rule", x1: frame.left, x2: frame.right, y1: y(share), y2: y(share) });
-    draw_svg(svg, "text", { x: frame.left - 8, y: y(share) + 5, "text-anchor": "end" }, `${share * 100}`);
+    draw_svg(svg, "line", { class: "tdm-rule", x1: LEFT_PX, x2: right, y1: y(share), y2: y(share) });
+    draw_svg(svg, "text", { x: LEFT_PX - 8, y: y(share) + 5, "text-anchor": "end" }, `${share * 100}`);
   }
-  for (const share of frame.shares) {
-    draw_svg(svg, "text", { x: x(share * begin.iterations), y: frame.bottom + 26, "text-anchor": "middle" }, Math.round(share * begin.iterations));
+  for (const share of width < 560 ? [0, 0.5, 1] : [0, 0.25, 0.5, 0.75, 1]) {
+    draw_svg(svg, "text", { x: x(share * begin.iterations), y: BOTTOM_PX + 24, "text-anchor": "middle" }, Math.round(share * begin.iterations));
   }
   for (const [role, line] of Object.entries(lines)) {
-    draw_svg(svg, "line", { class: "tdm-dashed", "data-role": role, x1: frame.left, x2: frame.right, y1: y(line.value), y2: y(line.value) });
+    draw_svg(svg, "line", { class: "tdm-dashed", "data-role": role, x1: LEFT_PX, x2: right, y1: y(line.value), y2: y(line.value) });
     const above = role === "teacher" || line.value < 0.1; // never both on one side of two close lines
     const beside = y(line.value) + (above ? -8 : 18);
-    draw_svg(svg, "text", { class: "tdm-line-label", "data-role": role, x: frame.right, y: beside, "text-anchor": "end" },
+    draw_svg(svg, "text", { class: "tdm-line-label", "data-role": role, x: right, y: beside, "text-anchor": "end" },
       `Teacher, ${line.nfe} evaluations`);
   }
   if (!scores.length) return;

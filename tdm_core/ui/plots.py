@@ -29,19 +29,22 @@ def interval_plot(*, low: float, value: float, high: float) -> str:
       <text x="{RIGHT}" y="110" text-anchor="end">student preferred →</text></svg>"""
 
 
-def forest_plot(rows: Sequence[tuple[str, Interval, float]], *, margin: float) -> str:
-    """One line a row: its name, its interval, its share; the even chance and the margin below it are marked."""
+def forest_plot(rows: Sequence[tuple[str, Interval, float | None]], *, margin: float) -> str:
+    """One line a row: name, interval, share if it has one; the even chance and the margin below it are marked."""
     height = ROW * len(rows) + 44
     lines = "".join(_forest_row(index, *row) for index, row in enumerate(rows))
     ticks = "".join(
-        f'<text x="{_forest_x(share):g}" y="{height - 6}" text-anchor="middle">{share * 100:.0f} %</text>'
-        for share in (0, 0.25, 0.5, 0.75, 1)
+        f'<text x="{_forest_x(index / 4):g}" y="{height - 6}" text-anchor="{anchor}">{index * 25} %</text>'
+        for index, anchor in enumerate(ANCHORS)
     )
     marks = "".join(
         f'<line class="{name}" x1="{_forest_x(share):g}" x2="{_forest_x(share):g}" y1="2" y2="{height - 26}"/>'
         for name, share in (("tdm-even", 0.5), ("tdm-margin", 0.5 - margin))
     )
-    told = "; ".join(f"{name}: {percent(share)}" for name, _, share in rows)
+    told = "; ".join(
+        f"{name}: {f'{percent(within.low)} to {percent(within.high)}' if share is None else percent(share)}"
+        for name, within, share in rows
+    )
     return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(told)}">{marks}{lines}{ticks}</svg>'
 
 
@@ -83,11 +86,11 @@ def votes_plot(report: StudyReport) -> str:
     return f'{bar}<ul class="tdm-legend">{legend}</ul>'
 
 
-def _forest_row(index: int, name: str, interval: Interval, share: float) -> str:
+def _forest_row(index: int, name: str, interval: Interval, share: float | None) -> str:
     y, low, high = ROW * index + 18, _forest_x(interval.low), _forest_x(interval.high)
-    return f"""<text x="{LEFT}" y="{y + 5}">{escape(name)}</text>
-      <line class="tdm-range" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>
-      <circle class="tdm-dot" cx="{_forest_x(share):.1f}" cy="{y}" r="6"/>"""
+    dot = "" if share is None else f'<circle class="tdm-dot" cx="{_forest_x(share):.1f}" cy="{y}" r="6"/>'
+    return f"""<text class="tdm-row" x="{LEFT}" y="{y + 5}">{escape(name)}</text>
+      <line class="tdm-range" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>{dot}"""
 
 
 def _forest_x(share: float) -> float:

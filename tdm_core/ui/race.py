@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -23,6 +24,7 @@ MAX_TILES = 64
 ROUNDING = 1e-9  # of a sum of clocks
 _TEMPLATE, _STYLE = ((HERE / f"race.{kind}").read_text(encoding="utf-8") for kind in ("html", "css"))
 _SCRIPT = viewer.script("media.js") + (HERE / "race.js").read_text(encoding="utf-8")
+logger = logging.getLogger(__name__)
 
 
 def race_tab(inputs: PageInputs, handlers: Handlers, desk: gr.State) -> None:
@@ -60,6 +62,9 @@ def run_race(inputs: PageInputs, asked: Comparison) -> Iterator[dict[str, Any]]:
                 yield value
     except TDMError as problem:
         yield {**value, "phase": "failed", "message": str(problem)}
+    except Exception:  # as `Board.run` has it: a bug must not leave a race that runs for ever
+        logger.exception("the race failed")
+        yield {**value, "phase": "failed", "message": texts.SURPRISE}
 
 
 def _teacher(inputs: PageInputs, asked: Comparison, value: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -81,13 +81,11 @@ def _lead(report: StudyReport) -> str:
 def _forest(report: StudyReport) -> str:
     shares = {f"all {report.votes} votes": report.share, f"clean, {report.clean.votes} votes": report.clean.share}
     shares |= {name: result.share for name, result in report.criteria.items() if name != "overall"}
-    rows = [(name, Interval(share.low, share.high), share.value) for name, share in shares.items() if share]
-    rows.insert(2, ("at any time, by rater", report.sequential.interval, _middle(report.sequential.interval)))
+    rows: list[tuple[str, Interval, float | None]] = [
+        (name, Interval(share.low, share.high), share.value) for name, share in shares.items() if share
+    ]
+    rows.insert(2, ("at any time, by rater", report.sequential.interval, None))  # an interval that has no estimate
     return forest_plot(rows, margin=report.non_inferiority.margin if report.non_inferiority else 0.0)
-
-
-def _middle(interval: Interval) -> float:
-    return (interval.low + interval.high) / 2
 
 
 def _quality(report: StudyReport) -> list[tuple[str, str]]:

@@ -121,9 +121,10 @@ def routes(
         if rater is None and by_login:
             raise UnknownTrialError("You are not logged in any more; log in and go on.")
         if rater is None:
-            raise UnknownTrialError(
-                "Your browser sent no valid cookie of this study; allow cookies and reload the page."
-            )
+            # A browser may refuse even a partitioned cookie in another site's frame; in a tab there is no frame.
+            in_a_tab = f"open https://{request.url.netloc}/ in a tab of its own"
+            way_out = in_a_tab if embedded else "allow cookies and reload the page"
+            raise UnknownTrialError(f"Your browser sent no valid cookie of this study; {way_out}.")
         return rater
 
     async def status(request: Request) -> Response:

@@ -6,6 +6,7 @@ means to match the teacher's distribution along its trajectory, visible.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
@@ -28,6 +29,8 @@ _TEMPLATE = (
     '<div class="tdm-steps"><p class="tdm-lead"></p><button type="button" class="tdm-go"></button>'
     '<p class="tdm-prompt" dir="auto"></p><div class="tdm-film" role="group" aria-label="Steps"></div></div>'
 )
+
+logger = logging.getLogger(__name__)
 
 
 def steps_tab(trajectory: Trajectory, handlers: Handlers, desk: gr.State) -> None:
@@ -56,7 +59,13 @@ def look_inside(trajectory: Trajectory, asked: Comparison) -> Iterator[dict[str,
         steps = seen[Role.STUDENT]
         ticks = [texts.STEPS_AT.format(time=step.time) for step in steps] + [texts.STEPS_FINISHED]
         shown = {"ticks": ticks, "items": [dict(item) for item in items.values()], "prompt": asked.prompt}
-        return shown | {"rev": f"{asked.link()} {len(samples)}", "fps": FRAMES_A_SECOND, "foot": texts.STEPS_NOTE}
+        return shown | {"rev": f"{asked.link()} {len(samples)}", "fps": FRAMES_A_SECOND, "foot": [texts.STEPS_NOTE]}
+
+    def failed(message: str) -> dict[str, Any]:
+        for item in items.values():
+            if item["state"] != "ready":
+                item |= {"state": "failed", "message": message}
+        return value()
 
     yield value()
     try:
@@ -76,10 +85,10 @@ def look_inside(trajectory: Trajectory, asked: Comparison) -> Iterator[dict[str,
             item |= {"state": "ready", "src": pictures, "frames": len(pictures)}
         yield value()
     except TDMError as problem:
-        for item in items.values():
-            if item["state"] != "ready":
-                item |= {"state": "failed", "message": str(problem)}
-        yield value()
+        yield failed(str(problem))
+    except Exception:  # as `Board.run` has it: a bug must not leave panes that wait for ever
+        logger.exception("the trajectory failed")
+        yield failed(texts.SURPRISE)
 
 
 def _item(role: Role, asked: Comparison) -> dict[str, Any]:

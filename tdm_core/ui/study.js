@@ -18,8 +18,25 @@ let trial = null, shown = { rev: 0, items: [] }, redraw = () => {}, again = () =
 let mayClose = false;
 
 const viewer = mount(find(".tdm-viewer"), {
-  locked: true, below: 90, read: () => shown, listen: (draw) => { redraw = draw; },
+  locked: true, below: window.innerWidth < 600 ? 150 : 90, read: () => shown, listen: (draw) => { redraw = draw; },
 });
+
+viewer.view.mode = "side"; // whoever judges sees both pictures whole; narrow windows stack them, and say so
+
+/** A side is called by where it lies; the vote is for left or right all the same. */
+function nameSides() {
+  const { mode, columns } = find(".tdm-viewer").dataset, stacked = mode === "side" && columns === "1";
+  if (root.dataset.stacked === String(stacked)) return;
+  root.dataset.stacked = stacked;
+  for (const word of root.querySelectorAll("[data-above]")) sideWord(word);
+  for (const item of shown.items) item.label = sideNames()[item.id];
+  redraw();
+}
+const sideNames = () => (root.dataset.stacked === "true" ? { left: "Top", right: "Bottom" } : { left: "Left", right: "Right" });
+function sideWord(word) {
+  word.textContent = root.dataset.stacked === "true" ? word.dataset.above : word.dataset.beside;
+}
+new MutationObserver(nameSides).observe(find(".tdm-viewer"), { attributeFilter: ["data-mode", "data-columns"] });
 
 async function ask(path, body) {
   const post = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
@@ -125,8 +142,8 @@ async function fetchBoth({ media, kind, frames, fps }) {
 /** Both sides are halves of the same decoded frames and are painted in one task, so they appear in one frame. */
 function reveal(bitmaps, hint) {
   const width = bitmaps[0].width / 2;
-  const side = (id, label, x) => ({ id, label, state: "ready", picture: { bitmaps, x, width } });
-  shown = { rev: trial.number, fps: trial.fps, items: [side("left", "Left", 0), side("right", "Right", width)] };
+  const side = (id, x) => ({ id, label: sideNames()[id], state: "ready", picture: { bitmaps, x, width } });
+  shown = { rev: trial.number, fps: trial.fps, items: [side("left", 0), side("right", width)] };
   viewer.clock.seek(0);
   find(".tdm-number").textContent = trial.practice ? "Practice pair" : `Pair ${trial.number} of ${trial.total}`;
   find(".tdm-question").textContent = trial.question;
@@ -142,7 +159,7 @@ function reveal(bitmaps, hint) {
   setTimeout(() => { if (trial === current) unlock(); }, trial.min_view_ms + 50);
 }
 
-const ANSWERS = [["left", "left"], ["tie", "the same"], ["right", "right"]];
+const ANSWERS = [["left", "left", "top"], ["tie", "the same", "the same"], ["right", "right", "bottom"]];
 
 /** The study's further questions, which nobody has to answer; they go along with the vote. */
 function showCriteria(names) {
@@ -150,10 +167,12 @@ function showCriteria(names) {
   find(".tdm-criteria").replaceChildren(...names.map((name, row) => {
     const set = document.createElement("fieldset"), legend = document.createElement("legend");
     legend.textContent = `Better in ${name}:`;
-    set.append(legend, ...ANSWERS.map(([value, words]) => {
-      const label = document.createElement("label"), input = document.createElement("input");
+    set.append(legend, ...ANSWERS.map(([value, beside, above]) => {
+      const label = document.createElement("label"), input = document.createElement("input"), word = document.createElement("span");
       Object.assign(input, { type: "radio", name: `tdm-criterion-${row}`, value });
-      label.append(input, words);
+      Object.assign(word.dataset, { beside, above });
+      sideWord(word);
+      label.append(input, word);
       return label;
     }));
     return set;

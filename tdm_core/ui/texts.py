@@ -2,6 +2,8 @@
 
 TITLE = "Few-step studio"
 TAGLINE = "One prompt, one seed, one noise: {student} steps beside {teacher}."
+NO_SCRIPT = "This page is drawn by JavaScript, which is switched off here."
+NO_SCRIPT_HINT = "Allow it for this address and load the page again. Programs need none: they ask at /compare."
 
 TAB_COMPARE, TAB_STUDY, TAB_RESULTS, TAB_QUIZ, TAB_ABOUT = "Compare", "Blind study", "Results", "Quiz", "About"
 TAB_DISTIL = "Distil"
@@ -25,6 +27,7 @@ UNTRAINED = "untrained step count"
 BATCHED = "{size} pictures at once, each clock its share"
 FASTER = "{ratio:.1f}× faster"
 SAME_NOISE = "All three started from the same noise (SHA-256 {sha}…)."
+UNREAD = "The text encoder takes no prompt this long; it did not read: “{prompt}”."
 OTHER_NOISE = "Careful: the start noises differ, so the pictures cannot be compared one to one."
 RECORDED = "The clocks of this example were recorded on this machine when the page first needed it."
 UNKNOWN_WORDS = "This small model was never taught {words}. It draws its best guess."
@@ -68,6 +71,14 @@ ARM_KINDS = {
     "few": "teacher cut to the student's steps",
     "equal": "teacher at equal evaluations",
 }
+METRICS = {"scenes": "Scene score", "frechet": "Fréchet distance", "mini-vbench": "Clip score"}
+CATEGORIES = {
+    "single object": "one object",
+    "two object": "two objects",
+    "colors": "colour",
+    "color attr": "two objects, a colour each",
+}
+JUDGED = {"1": "right", "0": "wrong"}
 PAIR_TITLES = {
     "Student better": "Where the student is right and the teacher is not",
     "Teacher better": "Where the teacher is right and the student is not",

@@ -3,17 +3,20 @@
 // What a visitor has written is left alone: fields are no text nodes, and prompts stand in elements with dir="auto".
 (() => {
   const table = /* table */ {};
-  const KEY = "tdm-language", ATTRIBUTES = ["aria-label", "title", "placeholder", "aria-valuetext"], LONGEST = 600;
-  const SKIPPED = "script, style, textarea, code, pre, kbd, [dir=auto], [data-as-is]";
+  const KEY = "tdm-language", ATTRIBUTES = ["aria-label", "title", "placeholder", "aria-valuetext", "data-loading"], LONGEST = 600;
+  const SKIPPED = "script, style, textarea, code, pre, kbd, [dir=auto], [data-as-is], .tdm-chip:not(.tdm-more)";
 
   function remembered() { try { return localStorage.getItem(KEY); } catch { return null; } } // some frames have none
   const wanted = new URLSearchParams(location.search).get("lang") ?? remembered() ?? navigator.language ?? "en";
   const language = wanted.toLowerCase().startsWith("zh") ? "zh" : "en";
 
-  const IN_WORDS = /^(words|problem|reasons?|name|sha|title|votes|things|machine)$/; // every other {place} holds a number
+  const IN_WORDS = /^(words|problem|reasons?|name|sha|title|votes|things|machine|clock|prompt)$/; // every other {place} holds a number
   const place = (name) => (IN_WORDS.test(name) ? "(.+?)" : "([\\d.,\\s%−-]+?)");
   const escaped = (text) => text.replace(/[.*+?^$()|[\]\\]/g, "\\$&");
-  const patterns = Object.entries(table).filter(([english]) => english.includes("{")).map(([english, translated]) => {
+  const fixed = (text) => (text.includes("{prompt}") ? 0 : text.replace(/\{\w+[^}]*\}/g, "").length);
+  const withPlaces = Object.entries(table).filter(([english]) => english.includes("{"));
+  withPlaces.sort(([one], [other]) => fixed(other) - fixed(one)); // "{words} · {name}" and a prompt fit much that has its own
+  const patterns = withPlaces.map(([english, translated]) => {
     const names = [...english.matchAll(/\{(\w+)[^}]*\}/g)].map((match) => match[1]);
     const source = escaped(english).replace(/\{(\w+)[^}]*\}/g, (_, name) => place(name));
     return { names, translated, expression: new RegExp(`^${source}$`, "s") };
@@ -25,7 +28,7 @@
     for (const { names, translated, expression } of patterns) {
       const found = expression.exec(text);
       if (!found) continue;
-      const values = Object.fromEntries(names.map((name, index) => [name, look(found[index + 1]) ?? found[index + 1]]));
+      const values = Object.fromEntries(names.map((name, index) => [name, (name !== "prompt" && look(found[index + 1])) || found[index + 1]]));
       return translated.replace(/\{(\w+)[^}]*\}/g, (_, name) => values[name] ?? "");
     }
     return null;

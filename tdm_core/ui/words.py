@@ -20,7 +20,11 @@ function show() {
   box.querySelector("summary").textContent = title;
   box.querySelector("div").replaceChildren(...groups.map(({ heading, words }) => {
     const row = make("p", "");
-    const button = (word) => make("button", word, { type: "button", onclick: () => trigger("select", word) });
+    const button = (word) => {
+      const made = make("button", word, { type: "button", onclick: () => trigger("select", word) });
+      made.dataset.asIs = ""; // the model knows the English word
+      return made;
+    };
     row.append(make("b", heading), ...words.map(button));
     return row;
   }));

@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -29,6 +30,7 @@ from tdm_core.study.rules import DEMO
 from tdm_core.toml_config import from_mapping
 from tdm_core.ui.admin import Door, admin_routes
 from tdm_core.ui.inputs import PageInputs, System
+from tdm_core.ui.noscript import TellWithoutScript
 from tdm_core.ui.page import build, launch_options
 from tdm_core.ui.quiz_routes import quiz_routes
 from tdm_core.ui.routes import routes
@@ -134,7 +136,8 @@ def main(port: int) -> None:
     ours += quiz_routes(Quiz(QuizRules(preset="mini-sd3", prompts=prompts), fakes.quiz_bank))
     study: Any = fakes
     ours += admin_routes(study, Door(ADMIN_TOKEN))
-    page.launch(server_port=port, app_kwargs={"routes": [*ours, *routes(study, b"s" * 32)]}, **launch_options())
+    options = {"routes": [*ours, *routes(study, b"s" * 32)], "middleware": [Middleware(TellWithoutScript)]}
+    page.launch(server_port=port, app_kwargs=options, **launch_options())
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -42,6 +43,15 @@ def test_a_report_shows_its_plots_its_table_and_the_pairs_behind_them(reports):
     assert html.count("data:image/png;base64,") == 2
     assert "<script>" not in html
     assert not re.search(r"https?://", html)
+
+
+def test_a_plot_says_in_words_what_it_shows_and_which_way_is_better(reports):
+    svg = '<svg><text class="name">color attr</text><text>0.0129</text><text>0.25</text></svg>'
+    table = replace(reports[0].tables[0], title="frechet (lower is better)")
+    report = replace(reports[0], tables=(table,), plots=(Plot(title="frechet by category", svg=svg),))
+    html = benchmarks_html([report], [])
+    assert "<span>Fréchet distance by category</span> <small>lower is better</small>" in html
+    assert re.findall(r">([^<]*)</text>", html) == ["two objects, a colour each", "0.013", "0.25"]
 
 
 def test_without_reports_the_tab_says_how_to_make_one():

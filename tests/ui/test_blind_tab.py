@@ -195,3 +195,15 @@ def test_the_vote_buttons_are_large_enough_for_a_thumb(fresh, open_page):
     for button in page.locator("[data-choice]").all():
         box = button.bounding_box()
         assert min(box["width"], box["height"]) >= 44
+
+
+def test_on_a_phone_both_pictures_are_whole_and_called_by_their_place(fresh, open_page):
+    page = open_page(fresh.url, width=390, height=844)
+    start(page)
+    unlocked(page)
+    top, bottom = (page.locator(f"#tdm-study .tdm-layer[data-id={side}]").bounding_box() for side in ("left", "right"))
+    assert top["y"] + top["height"] <= bottom["y"]
+    page.get_by_role("button", name="Top is better").click()
+    number(page, "Pair 2 of 3")
+    page.set_viewport_size({"width": 1280, "height": 860})
+    page.get_by_role("button", name="Left is better").wait_for()

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def test_a_finished_board_has_pictures_clocks_and_the_speed_up_as_measured():
     assert items["student"]["badge"] == "14.0× faster"
     assert items["teacher"]["badge"] == ""
     assert [name for name, _ in kept] == ["student", "teacher_few", "teacher"]
-    assert "same noise" in board.value()["foot"]
+    assert ["same noise" in sentence for sentence in board.value()["foot"]] == [True]
 
 
 def test_the_value_is_small_and_plain():
@@ -122,4 +123,21 @@ def test_different_start_noise_is_told():
     board.samples[Role.STUDENT] = type(board.samples[Role.STUDENT])(
         **vars(board.samples[Role.STUDENT]) | {"noise_sha256": "other", "media": np.zeros((8, 8, 3), np.uint8)}
     )
-    assert board.value()["foot"] == texts.OTHER_NOISE
+    assert board.value()["foot"] == [texts.OTHER_NOISE]
+
+
+def test_the_end_of_a_prompt_that_no_encoder_read_is_told_once_as_soon_as_it_is_known():
+    def forgetful(request):
+        *events, sample = FakeSampler(seconds_per_step=0)(request)
+        yield from events
+        yield replace(sample, unread="of the\nlast word" + 100 * " more")
+
+    board, _ = a_board(forgetful)
+    run(board, Role.STUDENT)
+    assert "of the last word" in board.value()["foot"][0]
+    run(board, Role.TEACHER_FEW, Role.TEACHER)
+    unread, noise = board.value()["foot"]
+    assert unread.endswith("…”.") and len(unread) < 160
+    assert "same noise" in noise
+    assert board.numbers()["unread"].startswith("of the\nlast word more more")
+    assert a_board()[0].numbers()["unread"] == ""

@@ -9,10 +9,20 @@ import pytest
 
 from tdm_core.ui import languages, texts
 from tdm_core.ui.about import _TEMPLATES
+from tests.walk import TABS, open_tab
 
 FOLDER = Path(languages.__file__).parent
 TEMPLATES = sorted(path for path in FOLDER.rglob("*.html") if not path.name.startswith("about"))
+SCRIPTS = sorted(path for path in FOLDER.rglob("*.js") if path.name != "admin.js")  # the operator's page is English
 AS_IS = {"a cat left of a dog", "✨"}  # what the small world understands is English
+UNSPOKEN = {"past {}", "Retry-After", "English", "Escape", "Arrow", "{}px system-ui, sans-serif"}
+UNSPOKEN |= {"script, style", "dialog, select, input", "button, summary, a"}
+
+COMMENT = re.compile(r"/\*.*?\*/|(?<![:\"'`])//[^\n]*", re.DOTALL)
+LITERAL = re.compile(r'"((?:[^"\\\n]|\\.)*)"|`((?:[^`\\]|\\.)*)`')
+PLACE = re.compile(r"\$?\{(?:[^{}]|\{[^{}]*\})*\}")
+SIGNS = re.compile(r"tdm-|data-|^[(.:]|[=<>\[\]#/]|\w\(")  # selectors, addresses, code
+WORDS = re.compile(r"^[A-Z][a-z]*(?:[^A-Za-z]|$)|[a-z]{2,}[,;:]? [a-z{]|\} [a-z]{2}")
 
 
 def texts_of_python():
@@ -28,6 +38,35 @@ def places(text):
 def english():
     found = [*texts_of_python(), *(text for path in TEMPLATES for text in languages.spoken_texts(path.read_text()))]
     return sorted({text for text in found if re.search("[A-Za-z]{2}", text)})
+
+
+def bare(text):
+    """Whatever its places are called."""
+    return PLACE.sub("{}", text)
+
+
+def spoken_by(script):
+    """The literals that look like words: they begin with a capital, or are some words in a row; around " · " apart."""
+    for quoted, template in LITERAL.findall(COMMENT.sub("", script)):
+        for part in bare(quoted or template).split(" · "):
+            if re.search("[a-z]{2}", part) and WORDS.search(part) and not SIGNS.search(part):
+                yield part.strip()
+
+
+def test_words_of_a_script_are_told_from_its_code():
+    script = """
+      // "Not this": a comment
+      const a = find(".tdm-one"), b = "Try again", c = `${n} of ${of({ n })} frames · ${x}`, d = "pointerdown";
+      fetch("https://localhost/Words", { method: "POST" }); say(ok ? "no words" : "image/webp");
+    """
+    assert list(spoken_by(script)) == ["Try again", "{} of {} frames", "no words"]
+
+
+@pytest.mark.parametrize("language", languages.TABLES)
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_what_a_script_says_has_a_translation(path, language):
+    known = {bare(text) for text in languages.table(language)} | UNSPOKEN
+    assert [text for text in spoken_by(path.read_text()) if text not in known] == []
 
 
 @pytest.mark.parametrize("language", languages.TABLES)
@@ -62,11 +101,15 @@ LEFT_OVER = """() => {
     const parent = walker.currentNode.parentElement, text = walker.currentNode.data.trim();
     if (!/[A-Za-z]{3}/.test(text) || !parent.checkVisibility()) continue;
     if (parent.closest("script, style, textarea, code, kbd, [dir=auto], [data-as-is], .tdm-chip")) continue;
+    if (parent.closest(".tdm-system h3, .tdm-reasons, .tdm-scene figcaption")) continue; // names, prompts, a cure
     found.push(text);
   }
   return found;
 }"""
-NAMES = re.compile(r"cookie|SHA-256|[0-9a-f]{8}|Krippendorff|TDM_DATA_DIR|make bench|LoRA")
+NAMES = re.compile(
+    r"cookie|SHA-256|[0-9a-f]{8}|Krippendorff|Wilson|TDM_DATA_DIR|make bench|LoRA|python -m|Apache|a fake of"
+    r"|Shift|Home End"
+)
 
 
 def test_a_chinese_browser_sees_no_english(studio, open_page):
@@ -75,11 +118,64 @@ def test_a_chinese_browser_sees_no_english(studio, open_page):
     assert page.evaluate("document.documentElement.lang").startswith("zh")  # Gradio says which Chinese
     page.wait_for_function("document.querySelector('.tdm-card[data-id=teacher]')?.dataset.state === 'ready'")
     page.locator(".tdm-foot", has_text="三者始于同一噪声").first.wait_for()
-    left = [text for text in page.evaluate(LEFT_OVER) if not NAMES.search(text)]
-    assert left == []
-    page.get_by_role("tab", name="盲评").click()
-    page.get_by_text("更贴合").first.wait_for()
-    assert [text for text in page.evaluate(LEFT_OVER) if not NAMES.search(text)] == []
+    assert left_over(page) == []
+    page.locator("#tdm-compare [data-act=diff]").click()
+    page.locator("#tdm-compare [data-act=next]").click()
+    page.locator("#tdm-compare .tdm-menu summary").click()
+    page.locator("#tdm-fine > button").click()
+    assert left_over(page) == []
+    page.locator("#tdm-compare [data-act=help]").click()
+    assert left_over(page) == []
+
+
+def left_over(page):
+    page.evaluate("() => new Promise((done) => setTimeout(done, 300))")
+    return [text for text in page.evaluate(LEFT_OVER) if not NAMES.search(text)]
+
+
+RACE, STEPS, QUIZ, LESSON = "#tdm-race", "#tdm-steps", "#tdm-quiz", ".tdm-distil"
+BUSY = {  # what a tab shows once it is used: what to press, in turn, and what then comes
+    "盲评": [("#tdm-study [data-do]:visible", "#tdm-study [data-choice=left]:not([aria-disabled])")],
+    "赛跑": [(f"{RACE} [data-do=start]", f"{RACE} .tdm-lanecount >> text=·"), ("", f"{RACE} .tdm-outcome h3")],
+    "步骤": [(f"{STEPS} .tdm-go", f"{STEPS} .tdm-column >> nth=4")],
+    "蒸馏": [(f"{LESSON} [data-do=begin]", f"{LESSON} circle"), ("", f"{LESSON}[data-state=ended]")],
+    "测验": [(f"{QUIZ} [data-do=start]:visible", f"{QUIZ} .tdm-quiz-number >> text={n}") for n in "1"]
+    + [(f"{QUIZ} [data-place=top]", f"{QUIZ} .tdm-quiz-number >> text={n}") for n in "23"]
+    + [(f"{QUIZ} [data-place=top]", f"{QUIZ} .tdm-quiz[data-state=end]")],
+}
+
+
+def test_a_chinese_browser_sees_no_english_on_any_tab(studio, open_page):
+    studio.control(pairs=3, quiz_pairs=3)
+    page = open_page(studio.url, locale="zh-CN")
+    page.locator(".tdm-card[data-id=teacher][data-state=ready]").wait_for()
+    page.wait_for_function(f"({TABS})().length === 10")
+    names = page.evaluate(TABS)
+    assert BUSY.keys() < set(names)
+    for name in names:
+        open_tab(page, name)
+        assert left_over(page) == [], name
+        for press, comes in BUSY.get(name, []):
+            if press:
+                page.locator(press).first.click()
+            page.locator(comes).first.wait_for()
+            assert left_over(page) == [], (name, comes)
+
+
+def test_a_chinese_browser_reads_the_results_of_a_closed_study(studio, open_page):
+    studio.control(pairs=3)
+    page = open_page(studio.url, locale="zh-CN")
+    page.wait_for_function(f"({TABS})().length === 10")
+    open_tab(page, "盲评")
+    page.locator("#tdm-study [data-do]:visible").first.click()
+    for number in (1, 2):
+        page.locator("#tdm-study .tdm-number", has_text=str(number)).wait_for()
+        page.locator("#tdm-study [data-choice=left]:not([aria-disabled])").click()
+    page.locator("#tdm-study .tdm-number", has_text="3").wait_for()
+    studio.control("/close")
+    open_tab(page, "结果")
+    page.locator(".tdm-results h2").wait_for()
+    assert left_over(page) == []
 
 
 def settle(page):

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from tests.ui.server import MINI, SUGGESTIONS
+from tests.walk import open_tab
+
+EXAMPLE = next(example for example in MINI.examples if example.prompt in SUGGESTIONS)
 TABS = ("Compare", "Race", "Steps", "Distil", "Blind study", "Results", "Benchmarks", "Systems", "Quiz", "About")
 STATES = """() => Object.fromEntries([...document.querySelectorAll("#tdm-compare .tdm-card")]
   .map((card) => [card.dataset.id, card.dataset.state]))"""
@@ -119,6 +124,17 @@ def test_suggestions_and_dice_run_at_once(studio, page):
     assert studio.control()["seeds"][-3:] == [int(seed)] * 3
 
 
+def test_an_example_of_the_system_brings_its_own_seed(studio, page):
+    page.locator("#tdm-seed input").fill("77")
+    page.get_by_role("button", name="a cat and a dog").click()
+    page.wait_for_function("location.search.includes('a+cat+and+a+dog') && location.search.includes('seed=77')")
+    page.wait_for_function(ALL_READY)
+    page.get_by_role("button", name=EXAMPLE.prompt, exact=True).click()
+    page.wait_for_function("(seed) => location.search.includes(`seed=${seed}&`)", arg=str(EXAMPLE.seed))
+    assert page.locator("#tdm-seed input").input_value() == str(EXAMPLE.seed)
+    page.wait_for_function(ALL_READY)
+
+
 def test_more_teacher_steps_cost_more_evaluations(page):
     page.locator("#tdm-teacher-steps input[type=number]").fill("50")
     page.keyboard.press("Tab")
@@ -198,6 +214,28 @@ def test_this_browser_s_pairs_come_back_without_a_run_at_the_same_zoom(studio, p
     later.locator(".tdm-strip button").nth(1).wait_for()
     later.get_by_role("button", name="Forget them").click()
     assert not later.locator(".tdm-history").is_visible()
+
+
+def test_a_pair_whose_pictures_were_deleted_is_drawn_again_with_its_own_settings(studio, browser):
+    page = browser.new_page()  # not by `open_page`, to which a missing file is a finding
+    page.goto(f"{studio.url}/?prompt=two+owls&seed=4&student=2")
+    page.locator(".tdm-strip button", has_text="two owls").wait_for()
+    [kept] = page.evaluate("JSON.parse(localStorage.getItem('tdm-pairs')).map((pair) => pair.value.items)")
+    for item in kept:
+        Path(item["src"]["path"]).unlink()  # as Gradio does after a day
+    page.goto(studio.url)
+    page.wait_for_function(ALL_READY)
+    page.locator(".tdm-strip button", has_text="two owls").click()
+    page.get_by_text("no longer kept").first.wait_for()
+    page.locator("#tdm-prompt textarea").fill("something else")
+    page.get_by_role("button", name="Draw it again").first.click()
+    page.get_by_text("no longer kept").first.wait_for(state="hidden")
+    page.wait_for_function(ALL_READY)
+    assert page.locator("#tdm-prompt textarea").input_value() == "two owls"
+    assert studio.control()["seeds"][-3:] == [4] * 3
+    assert page.locator(".tdm-card[data-id=student] .tdm-note").text_content().startswith("2 steps")
+    assert page.locator(".tdm-strip button", has_text="two owls").count() == 1
+    page.close()
 
 
 def test_a_server_that_is_gone_is_told_and_the_pictures_stay(studio, browser):
@@ -281,12 +319,11 @@ def test_axe_finds_nothing_in_our_components(studio, open_page, scheme, width):
         ("Steps", ".tdm-steps"),
         ("Systems", ".tdm-system"),
     ):
-        if page.get_by_role("tab", name=tab).count():
-            page.get_by_role("tab", name=tab).click()
-            page.locator(ready).first.wait_for()
-            answer = Axe().run(page, context="#tdm-tabs", options={"resultTypes": ["violations"]}).response
-            serious = [each for each in answer["violations"] if each["impact"] in ("serious", "critical")]
-            found[tab] = [(each["id"], node["html"][:120]) for each in serious for node in each["nodes"]]
+        open_tab(page, tab)
+        page.locator(ready).first.wait_for()
+        answer = Axe().run(page, context="#tdm-tabs", options={"resultTypes": ["violations"]}).response
+        serious = [each for each in answer["violations"] if each["impact"] in ("serious", "critical")]
+        found[tab] = [(each["id"], node["html"][:120]) for each in serious for node in each["nodes"]]
     assert {tab: nodes for tab, nodes in found.items() if nodes} == {}
 
 
@@ -294,21 +331,9 @@ def test_axe_finds_nothing_in_our_components(studio, open_page, scheme, width):
 def test_no_tab_is_wider_than_its_window(studio, open_page, width, height, scheme):
     page = open_page(studio.url, width=width, height=height, color_scheme=scheme)
     page.wait_for_function(ALL_READY)
-    for tab in (
-        "Compare",
-        "Race",
-        "Steps",
-        "Distil",
-        "Blind study",
-        "Results",
-        "Benchmarks",
-        "Systems",
-        "Quiz",
-        "About",
-    ):
-        page.evaluate(
-            "(name) => [...document.querySelectorAll('[role=tab]')].find((t) => t.innerText === name)?.click()", tab
-        )
+    for tab in TABS:
+        open_tab(page, tab)
+        page.wait_for_timeout(300)  # what it holds has come
         assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
 
 

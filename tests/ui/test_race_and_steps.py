@@ -65,10 +65,15 @@ def test_the_three_ratios_are_each_their_own_measurement():
     assert [ratio for _, ratio in race.ratios(teacher, students)] == pytest.approx([25.0, 25.0, 12.0])
 
 
-def test_a_teacher_that_fails_ends_the_race_with_its_message():
-    sampler = FakeSampler(seconds_per_step=0, fail={Role.TEACHER: LoadError("no weights")})
+FAILURES = [(LoadError("no weights"), "no weights"), (KeyError("bug"), race.texts.SURPRISE)]
+
+
+@pytest.mark.parametrize("role", [Role.TEACHER, Role.STUDENT])
+@pytest.mark.parametrize(("failure", "message"), FAILURES)
+def test_a_side_that_fails_ends_the_race_with_its_message(role, failure, message):
+    sampler = FakeSampler(seconds_per_step=0, fail={role: failure})
     *_, value = race.run_race(page(sampler), ASKED)
-    assert (value["phase"], value["message"]) == ("failed", "no weights")
+    assert (value["phase"], value["message"]) == ("failed", message)
 
 
 def test_leaving_a_race_frees_the_device():
@@ -87,13 +92,14 @@ def test_the_steps_of_both_sides_stand_beside_each_other_at_the_student_s_times(
     assert [len(item["src"]) for item in value["items"]] == [5, 5]
 
 
-def test_a_trajectory_that_fails_says_so_in_both_panes():
+@pytest.mark.parametrize(("failure", "message"), FAILURES)
+def test_a_trajectory_that_fails_says_so_in_both_panes(failure, message):
     def broken(request, moments):
-        raise LoadError("no weights")
+        raise failure
         yield
 
     *_, value = steps.look_inside(broken, ASKED)
-    assert [item["message"] for item in value["items"]] == ["no weights"] * 2
+    assert [(item["state"], item["message"]) for item in value["items"]] == [("failed", message)] * 2
 
 
 def test_the_systems_that_run_come_first_and_the_others_say_why_not():

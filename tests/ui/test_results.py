@@ -78,6 +78,7 @@ def test_the_plots_name_what_was_measured():
     assert "all 80 votes" in html
     assert "clean, 0 votes" not in html  # nothing clean, no line
     assert "at any time, by rater" in html
+    assert html.count('r="6"') == 1  # of all votes; the interval at any time has no estimate
     assert "Raters left out of the clean estimate" in html
 
 

@@ -17,7 +17,8 @@ async function fetchBlob(source) {
   const url = localUrl(source);
   if (!url) throw new Error("it lies on another host");
   const response = await fetch(url);
-  if (!response.ok) throw new Error(`HTTP ${response.status}`);
+  // Gradio forbids a file that is not there.
+  if (!response.ok) throw Object.assign(new Error(`HTTP ${response.status}`), { isGone: [403, 404].includes(response.status) });
   return response.blob();
 }
 

@@ -5,6 +5,7 @@
 //   source.read()         the value: {rev, prompt, link, settings, files, fps, items: [item]}
 //   source.listen(draw)   calls `draw` whenever the value has changed
 //   source.stop()         ends the run that is shown
+//   source.again()        if there is such: draws what is shown once more, which is offered where its files are gone
 //   source.locked         true on the blind page: no cards, links, downloads, swapping, difference or loupe; arrows
 //                         belong to the votes
 //   source.linkless       true where the address belongs to another viewer
@@ -14,6 +15,7 @@
 //                          of so many pictures
 //                         or, already decoded, {id, label, state, picture: {bitmap, x, width}}, for a clip
 //                         {bitmaps, x, width}: the side begins at x of each bitmap (see `decode` and `decodeClip`)
+//   foot                  [sentence]: below the pictures
 //   files                 [{label, src, name}]: more that can be downloaded
 //   ticks                 [words]: what each frame is, in the place of its number
 //
@@ -188,11 +190,11 @@ export function mount(root, source) {
     const at = transform(differingCanvas, box), mark = differing.querySelector(".tdm-mark");
     mark.hidden = !marked;
     if (marked) placeMark({ layer: differing, at }, marked);
-    const words = pair().map((id) => panes.get(id).item.label).join(" and ");
+    const [one, other] = pair().map((id) => panes.get(id).item.label);
     const numbers = result.max
       ? `mean ${result.mean.toFixed(2)} · largest ${result.max} of 255 · ${result.psnr.toFixed(1)} dB` : "no difference at all";
     differing.querySelector(".tdm-label").textContent = numbers;
-    differingCanvas.setAttribute("aria-label", `Difference of ${words}: ${numbers}`);
+    differingCanvas.setAttribute("aria-label", `Difference of ${one} and ${other}: ${numbers}`);
   }
 
   function jump(by) {
@@ -252,7 +254,7 @@ export function mount(root, source) {
     }
     panes.forEach(load);
     if (isNew("order", ids().join())) for (const id of ids()) cards.append(panes.get(id).card);
-    $(".tdm-foot").textContent = source.read()?.foot ?? "";
+    tell($(".tdm-foot"), [source.read()?.foot ?? []].flat());
     fillPairs();
     fillDownloads();
     if (source.read()?.fresh) remember();
@@ -276,10 +278,11 @@ export function mount(root, source) {
 
   async function load(pane) {
     const { item } = pane, wanted = item.picture ?? addressOf(item.src) ?? item.preview;
+    if (pane.lost && pane.lost === wanted) return; // what is said of it stays
     message(pane, item.state === "failed" ? item.message : "");
     pane.layer.dataset.stale = !wanted && item.state !== "idle" && item.state !== "ready";
     if (!wanted || wanted === pane.wanted) return;
-    pane.wanted = wanted;
+    Object.assign(pane, { wanted, lost: null });
     if (item.picture) return take(pane, wanted, item.picture);
     try {
       const isPreview = wanted === item.preview, isList = !isPreview && Array.isArray(item.src);
@@ -289,10 +292,18 @@ export function mount(root, source) {
         : await Promise.all((isList ? item.src.map(addressOf) : [wanted]).map(decode));
       if (pane.wanted === wanted) take(pane, wanted, { bitmaps, x: 0, width: bitmaps[0].width });
     } catch (error) {
-      const retry = () => { pane.wanted = null; load(pane); };
-      if (pane.wanted === wanted) message(pane, `It did not arrive (${error.message}).`, retry);
+      if (pane.wanted === wanted) lose(pane, wanted, error);
     }
     delete pane.layer.dataset.loading;
+  }
+
+  /** Says why nothing came, and what can be done about it. */
+  function lose(pane, wanted, error) {
+    pane.lost = wanted;
+    pane.layer.dataset.stale = true; // what stands there is another's
+    if (error.isGone && source.again) return message(pane, "It is no longer kept here.", source.again, "Draw it again");
+    const retry = () => { Object.assign(pane, { wanted: null, lost: null }); load(pane); };
+    message(pane, `It did not arrive (${error.message}).`, retry);
   }
 
   /** New frames for a pane: they stay until the next ones are decoded, so that nothing blinks. */
@@ -356,12 +367,12 @@ export function mount(root, source) {
     showFrame();
   }
 
-  function message(pane, text, retry) {
+  function message(pane, text, act, label = "Try again") {
     const box = pane.layer.querySelector(".tdm-message");
     box.replaceChildren();
     if (!text) return;
     box.append(create("p", "", text));
-    if (retry) box.append(button("tdm-tool", "Try again", retry));
+    if (act) box.append(button("tdm-tool", label, act));
   }
 
   // ---- clocks: the server sends seconds, the browser only fills the time between two ticks --------------------
@@ -381,17 +392,14 @@ export function mount(root, source) {
   }
   setInterval(() => { if (items().some((item) => item.state === "running") && root.isConnected) tick(); }, 100);
 
-  let announced = "";
   function announce() {
-    const news = items().filter((item) => item.state === "ready" && item.seconds != null)
-      .map((item) => `${item.label}: ready after ${seconds(item.seconds)}.`);
-    if (news.join() === announced) return;
-    announced = news.join();
-    $(".tdm-status").replaceChildren(...news.map((text) => { // a sentence each, as they are translated
-      const sentence = document.createElement("span");
-      sentence.textContent = `${text} `;
-      return sentence;
-    }));
+    const ready = items().filter((item) => item.state === "ready" && item.seconds != null);
+    tell($(".tdm-status"), ready.map((item) => `${item.label}: ready after ${seconds(item.seconds)}.`));
+  }
+
+  /** Each sentence by itself, as they are translated; an equal text is left alone. */
+  function tell(box, sentences) {
+    if (isNew(box.className, sentences.join("\n"))) box.replaceChildren(...sentences.map((text) => create("span", "", `${text} `)));
   }
 
   function isNew(name, content) {
