@@ -83,7 +83,9 @@ def cut(whole):
 
 
 @pytest.mark.parametrize(
-    "content", [b"junk", b"", b"\x80", b"PK\x03\x04", b"\x80\x02}q\x00.", b"\x00" * 50, cut], ids=repr
+    "content",
+    [b"junk", b"", b"\x80", b"PK\x03\x04", b"\x80\x02}q\x00.", b"\x00" * 50, cut],
+    ids=["words", "nothing", "a byte", "the head of a zip", "a pickle", "zeros", "its first half"],
 )
 def test_a_file_of_anything_else_says_so(tmp_path, content):
     path = save(tmp_path, 1)
