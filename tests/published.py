@@ -102,11 +102,15 @@ TDM_15 = Recipe(scheduler=DPM, steps=25, guidance_scale=3.5)
 PIXART_TEACHER = Recipe(scheduler=DPM, steps=25, guidance_scale=4.5)
 EULER = from_base(diffusers.FlowMatchEulerDiscreteScheduler)
 COG = from_base(diffusers.CogVideoXDDIMScheduler)
+TDM_SD3_TEACHER = Recipe(scheduler=sana(3.0), steps=28, guidance_scale=7.0)
+TDM_SD3_STUDENT = Recipe(scheduler=sana(6.0), steps=4, lora_scale=0.125)
+COG_TEACHER = Recipe(scheduler=COG, steps=50, guidance_scale=6.0)
 ALPHA = 3.0
 KOHYA = {"targets": tiny.UNET, "variant": "fp16", "save_lora": kohya_file("lora.safetensors", ALPHA)}
 PT = {"targets": tiny.UNET, "save_lora": kohya_file("tdm_dreamshaper.pt", ALPHA)}
 XL = KOHYA | {"base": "sdxl", "teacher": XL_TEACHER}
 SD15 = KOHYA | {"base": "sd15", "teacher": SD15_TEACHER}
+COG_2B = {"base": "cogvideox", "targets": tiny.ATTENTION, "save_lora": diffusers_file("transformer")}
 SD3 = {"base": "sd3", "targets": tiny.JOINT, "save_lora": diffusers_file("transformer")}
 PIXART_TARGETS = tuple(f"attn{index}.{name}" for index in (1, 2) for name in tiny.ATTENTION)
 PIXART = {"teacher": PIXART_TEACHER, "targets": PIXART_TARGETS, "save_lora": peft_folder(PIXART_TARGETS, ALPHA)}
@@ -114,12 +118,8 @@ KEPT = ALPHA / tiny.RANK  # a scale whose alpha the file brings
 OWN_STUDENT = Recipe(scheduler=OWN, steps=4, lora_scale=KEPT)
 
 SYSTEMS: dict[str, Published] = {
-    "tdm-sd3": Published(
-        **SD3,
-        teacher=Recipe(scheduler=sana(3.0), steps=28, guidance_scale=7.0),
-        student=Recipe(scheduler=sana(6.0), steps=4, lora_scale=0.125),
-        tiny_vae=True,
-    ),
+    "tdm-sd3": Published(**SD3, teacher=TDM_SD3_TEACHER, student=TDM_SD3_STUDENT, tiny_vae=True),
+    "tdm-sd3-full-vae": Published(**SD3, teacher=TDM_SD3_TEACHER, student=TDM_SD3_STUDENT),
     "hyper-sd3": Published(
         **SD3,
         teacher=Recipe(scheduler=EULER, steps=28, guidance_scale=7.0),
@@ -139,11 +139,12 @@ SYSTEMS: dict[str, Published] = {
         **PT, base="sd15", teacher=TDM_15, student=Recipe(scheduler=DPM, steps=4, lora_scale=KEPT)
     ),
     "tdm-cogvideox-2b": Published(
-        base="cogvideox",
-        targets=tiny.ATTENTION,
-        save_lora=diffusers_file("transformer"),
-        teacher=Recipe(scheduler=COG, steps=50, guidance_scale=6.0),
+        **COG_2B,
+        teacher=COG_TEACHER,
         student=Recipe(scheduler=COG, steps=4, timesteps=(999, 856, 665, 399), lora_scale=1.0),
+    ),
+    "tdm-cogvideox-2b-uniform": Published(
+        **COG_2B, teacher=COG_TEACHER, student=Recipe(scheduler=COG, steps=4, lora_scale=1.0)
     ),
     "pixart-512": Published(base="pixart", **PIXART, student=OWN_STUDENT),
     "pixart-1024": Published(base="pixart1024", **PIXART, student=OWN_STUDENT),

@@ -18,6 +18,7 @@ PROMPT = "a panda on blue and a fox on red"  # with the example's seed the cut t
 SIZES = {"phone": (390, 844), "desk": (1280, 860)}
 """The phone goes first: whoever sits at the desk ends the study."""
 VOTES = {"phone": 1, "desk": 4}
+CLIPS, CLIPS_TITLE = "mini-cogvideox", "Moving scenes, mini CogVideoX"
 
 # A narrow window keeps the tabs that have no room in a menu.
 _TABS = "[...document.querySelectorAll('#tdm-tabs [role=tab], #tdm-tabs .overflow-dropdown button')]"
@@ -26,6 +27,29 @@ _NAMED = f"{_TABS}.findLast((tab) => tab.textContent.trim() === name)"
 _IS_OPEN = f"{_TABS}.some((tab) => tab.ariaSelected === 'true' && tab.textContent.trim() === name)"
 _ARRIVED = """(prompt) => new URLSearchParams(location.search).get("prompt") === prompt
   && document.querySelectorAll("#tdm-compare .tdm-card[data-state=ready]").length === 3"""
+
+WATCH_CLIPS = """() => new Promise((done) => {
+  const viewer = document.querySelector("#tdm-compare .tdm-viewer"), start = performance.now();
+  const press = (act) => viewer.querySelector(`[data-act=${act}]`).click();
+  const told = () => parseInt(viewer.querySelector(".tdm-frame").textContent) - 1;
+  const panes = ["teacher", "student"].map((id) => viewer.querySelector(`.tdm-layer[data-id=${id}] > canvas`));
+  const shown = () => panes.map((canvas) => canvas.toDataURL());
+  const frames = [[], []], seen = [];
+  press("play");
+  for (let count = parseInt(viewer.querySelector(".tdm-frame").textContent.split("/")[1]); count > 0; count--) {
+    press("forward");
+    shown().forEach((picture, side) => { frames[side][told()] = picture; });
+  }
+  press("play");
+  (function look() {
+    seen.push([told(), ...shown().map((picture, side) => frames[side].indexOf(picture))]);
+    const all = new Set(seen.map(([frame]) => frame)).size === frames[0].length;
+    if (all || performance.now() - start > 10000) done({ frames, seen });
+    else requestAnimationFrame(look);
+  })();
+})"""
+"""Stops the clips that play, steps through them, and plays them again: what either side showed at each frame, as PNG,
+and the frame's number beside each side's own, found by its pixels, at every moment until all had been seen."""
 
 
 def open_tab(page: Any, name: str) -> None:
@@ -94,6 +118,19 @@ def walk(page: Any, size: str, picture: Callable[[str], None], *, learn: bool = 
         open_tab(page, name)
         page.wait_for_timeout(300)
         picture(name.lower())
+    if size == "desk":  # once: a teacher's clip takes seconds
+        play_clips(page)
+        picture("clips")
+
+
+def play_clips(page: Any) -> None:
+    """Returns once both sides' clips of the video system play beside each other."""
+    open_tab(page, "Compare")
+    page.locator("#tdm-compare [data-act=side]").click()
+    page.locator("#tdm-system input").click()
+    page.get_by_role("option", name=CLIPS_TITLE).click()
+    page.locator(f"#tdm-compare .tdm-strip [data-name*={CLIPS}]").wait_for(state="attached")  # kept when all is painted
+    page.locator("#tdm-compare .tdm-viewer[data-playing=true]").wait_for()
 
 
 def main() -> None:

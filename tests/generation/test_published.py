@@ -5,6 +5,7 @@ The final latents must be those of the card's recipe, written out by hand (``tes
 
 from dataclasses import replace
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -127,6 +128,34 @@ def test_students_latents_are_those_of_the_card(system, made):
     shape = (FRAMES, SIDE_PX, SIDE_PX, 3) if preset.media == "video" else (SIDE_PX, SIDE_PX, 3)
     assert sample.media.shape == shape and sample.media.dtype == np.uint8
     assert (ending, content[:8]) in ((".png", b"\x89PNG\r\n\x1a\n"), (".mp4", b"\0\0\0 ftyp"))
+
+
+AUTOENCODERS = {
+    "tdm-sd3": (diffusers.AutoencoderTiny, 1.0, 0.0),
+    "tdm-sd3-full-vae": (diffusers.AutoencoderKL, 1.5305, 0.0609),
+}
+
+
+@pytest.mark.parametrize(("system", "name"), [(name, name) for name in AUTOENCODERS], indirect=["system"])
+def test_sd3s_picture_is_decoded_by_the_autoencoder_of_the_preset_with_its_shift(system, made, name):
+    _, preset, folder, _ = system
+    autoencoder, scale, shift = AUTOENCODERS[name]
+    vae = autoencoder.from_pretrained(preset.vae or folder / "vae")
+    _, sample, latents = made(Role.STUDENT)
+    with torch.no_grad():
+        pixels = vae.decode(latents / scale + shift).sample[0]
+    expected = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().permute(1, 2, 0)
+    assert_close(torch.from_numpy(sample.media).float(), expected, atol=1, rtol=0)
+    assert expected.std() > 1  # a picture, so that equality means something
+
+
+def test_students_timesteps_are_the_trained_ones_or_the_stock_schedulers():
+    trained, uniform = (PRESETS[name] for name in ("tdm-cogvideox-2b", "tdm-cogvideox-2b-uniform"))
+    assert trained.student.timesteps == {"4": (999, 856, 665, 399)}
+    assert (uniform.student.timesteps, uniform.student.grid) == ({}, "scheduler")
+    scheduler = diffusers.CogVideoXDDIMScheduler(**uniform.student.scheduler_config)
+    scheduler.set_timesteps(uniform.student.steps)
+    assert scheduler.timesteps.tolist() == [999, 749, 499, 249]
 
 
 TEACHERS = {(each.base, id(each.teacher)): name for name, each in SYSTEMS.items()}
