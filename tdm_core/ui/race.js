@@ -77,7 +77,7 @@ function tick() {
   const last = made.at(-1)?.at ?? 0;
   find("[data-lane=teacher] .tdm-lanecount").textContent = teacher.seconds ? seconds(teacher.seconds)
     : teacher.steps ? `step ${teacher.step} of ${teacher.steps} · ${seconds(gone)}` : "";
-  find("[data-lane=student] .tdm-lanecount").textContent = made.length ? `${made.length} · ${seconds(last)}` : "";
+  find("[data-lane=student] .tdm-lanecount").textContent = made.length ? `${made.length} made in ${seconds(last)}` : "";
 }
 setInterval(() => { if (root.isConnected && props.value?.phase === "teacher" && !stopped) tick(); }, 100);
 
