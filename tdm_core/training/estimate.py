@@ -109,7 +109,8 @@ def matmul_speed(config: DistillConfig, size: int = 256) -> float:
     cuda = config.run.device != "cpu" and torch.cuda.is_available()
     size = size * 32 if cuda else size  # half precision is slow on a CPU
     matrix = torch.ones(size, size, dtype=getattr(torch, config.base.dtype), device="cuda" if cuda else "cpu")
-    seconds, begun = [], time.perf_counter()
+    begun = time.perf_counter()
+    seconds: list[float] = []
     while len(seconds) < 3 or time.perf_counter() - begun < PROBE_SECONDS:
         started = time.perf_counter()
         (matrix @ matrix)[0, 0].item()
