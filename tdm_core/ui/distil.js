@@ -56,9 +56,9 @@ function figure(name, text) {
   find(`[data-figure=${name}]`).textContent = text;
 }
 
+let width = 0; // of the chart, told when it changes: asking at every event would lay the page out each time
 function chart({ begin, scores, lines }) {
-  const svg = find("svg");
-  const width = Math.round(svg.getBoundingClientRect().width), right = width - 14; // its own pixels: words keep their size
+  const svg = find("svg"), right = width - 14; // its own pixels: words keep their size
   const known = JSON.stringify([begin.iterations, scores, lines, width]);
   if (!width || svg.dataset.known === known) return;
   svg.dataset.known = known;
@@ -132,5 +132,5 @@ for (const button of root.querySelectorAll("button[data-do]")) {
   };
 }
 watch("value", show);
-new ResizeObserver(show).observe(root); // the chart has a shape for narrow windows
+new ResizeObserver(([{ contentRect }]) => { width = Math.round(contentRect.width); show(); }).observe(find("svg"));
 show();

@@ -99,7 +99,7 @@ class FakeLearn:
 
     folder: Path
     preset: Any
-    seconds_per_step: float = 0.06
+    seconds_per_step: float = 0.2  # so long that a busy machine can still press Pause
     iterations: int = 20
     closed: int = 0
     made: dict[str, Any] = field(default_factory=dict)
