@@ -18,7 +18,6 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from numpy.random import default_rng
@@ -65,6 +64,7 @@ KEEP_ALIVE_SECONDS = 75
 """Longer than proxies keep their connections (60 s are usual): with uvicorn's 5 s a vote may meet a closing one."""
 SUGGESTIONS, LONGEST_SUGGESTION = 6, 34
 LOOK_AGAIN_SECONDS = 10.0
+LOOK_FOR_SIGNALS_SECONDS = 0.25
 SCENE_WORDS = {
     "things": tuple(grammar.KINDS),
     "counts": grammar.COUNTS,
@@ -146,12 +146,12 @@ def serve(settings: Settings) -> None:
 
     lessons = Lessons(wiring, preset) if offers_lessons(settings, preset) else None
     page = build_page(wiring, preset, visitors, service, warm, lessons, has_quiz=quiz is not None)
-    # An Event has a lock, on which a second signal would wait for ever if it came while the first is in set().
-    told_to_stop: SimpleQueue[None] = SimpleQueue()
+    stopping = False
 
     def stop(*_: object) -> None:
+        nonlocal stopping
         signal.alarm(0)  # Ray's own handler, which comes first and prints a trace, would abort in 3 s
-        told_to_stop.put(None)
+        stopping = True
 
     def heed_signals() -> None:
         for each in (signal.SIGTERM, signal.SIGINT):  # Python's own interrupt could cut the closing below short
@@ -162,7 +162,9 @@ def serve(settings: Settings) -> None:
     launch(page, settings, service, quiz)
     heed_signals()  # once more: a launch may set its own
     threading.Thread(target=prepare, name="tdm-prepare", daemon=True).start()
-    told_to_stop.get()
+    # Whatever waits on a lock can miss signals that come close together: an Event did, and a SimpleQueue (docs/log.md).
+    while not stopping:
+        time.sleep(LOOK_FOR_SIGNALS_SECONDS)
     if lessons:
         lessons.runs.close()
     page.close()
