@@ -13,17 +13,18 @@ from pathlib import Path
 
 import gradio as gr
 
-from tdm_core.ui import texts
+from tdm_core.ui import texts, viewer
 from tdm_core.ui.report import Pair, Plot, Report, Side, Table
 
 KINDS = ("student", "teacher", "few", "equal")
 BETTER = r"(\S+) \((\w+ is better)\)"
 MEDIA = {".png": "image/png", ".mp4": "video/mp4"}
+_SCRIPT = viewer.script("look.js") + (Path(__file__).parent / "benchmarks.js").read_text(encoding="utf-8")
 
 
 def benchmarks_tab(reports: Sequence[Report], tables: Sequence[Table], *, opened: gr.Tab) -> None:
     """Reports in full; ``tables`` of single benchmarks below them, folded."""
-    show = gr.HTML(js_on_load=None, elem_id="tdm-benchmarks")
+    show = gr.HTML(js_on_load=_SCRIPT, elem_id="tdm-benchmarks")
     opened.select(
         lambda: benchmarks_html(reports, tables),
         None,
@@ -94,7 +95,7 @@ def _pairs(report: Report) -> str:
 
 def _pair(pair: Pair, folder: Path) -> str:
     sides = "".join(_side(side, folder, pair.prompt) for side in pair.sides)
-    return f"<section><div>{sides}</div><p>{escape(pair.prompt)}</p></section>"
+    return f"<section><div>{sides}</div><p dir='auto'>{escape(pair.prompt)}</p></section>"
 
 
 def _side(side: Side, folder: Path, prompt: str) -> str:
@@ -108,7 +109,7 @@ def _side(side: Side, folder: Path, prompt: str) -> str:
         else f'<img src="{source}" alt="{told}">'
     )
     value = f" · {escape(texts.JUDGED.get(side.value, side.value))}" if side.value else ""
-    return f"<figure>{media}<figcaption>{escape(name)}{value}</figcaption></figure>"
+    return f"<figure data-role='{side.role}'>{media}<figcaption>{escape(name)}{value}</figcaption></figure>"
 
 
 def _folded(table: Table) -> str:

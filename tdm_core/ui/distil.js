@@ -8,6 +8,7 @@ const SHOWN = { // state -> its buttons
 };
 const NAMES = { teacher: "Teacher", student: "Student", equal: "Teacher" };
 const ORDER = ["teacher", "student", "equal"];
+const IDS = { teacher: "teacher", equal: "teacher_few", student: "student" }; // the viewer's, in its order
 const TOP_PX = 12, BOTTOM_PX = 226, LEFT_PX = 36;
 
 const make = (tag, className = "", textContent = "") => Object.assign(document.createElement(tag), { className, textContent });
@@ -99,7 +100,11 @@ function scenes(value) {
         one.append(make("i", "tdm-blank"), make("span"));
         trio.append(one);
       }
-      scene.append(make("figcaption", "", prompt), trio);
+      const caption = make("figcaption", "", prompt), button = lookButton(prompt, () => closer(trio, prompt));
+      caption.dir = "auto";
+      button.hidden = true; // until there is something to look at
+      scene.append(caption, button, trio);
+      trio.onclick = (event) => { if (event.target.tagName === "IMG") closer(trio, prompt); };
       return scene;
     }));
   }
@@ -117,8 +122,15 @@ function scenes(value) {
       if (one.firstChild.src === source) return;
       if (one.firstChild.tagName !== "IMG") one.firstChild.replaceWith(make("img"));
       Object.assign(one.firstChild, { src: source, alt: `${NAMES[role]}: ${prompts[index]}` });
+      scene.querySelector(".tdm-look").hidden = false;
     });
   }
+}
+
+/** The pictures of one prompt as they are now, large. */
+function closer(trio, title) {
+  const shown = Object.keys(IDS).map((role) => trio.querySelector(`[data-role=${role}]`)).filter((one) => one.firstChild.tagName === "IMG");
+  look({ title, items: shown.map((one) => ({ id: IDS[one.dataset.role], label: one.lastChild.textContent, src: one.firstChild.src })) });
 }
 
 let asked = ""; // what was clicked and is not yet true

@@ -16,14 +16,13 @@ import gradio as gr
 from gradio import processing_utils, utils
 from gradio.data_classes import FileData
 
-from tdm_core.ui import texts
+from tdm_core.ui import texts, viewer
 from tdm_core.ui.inputs import Event, Learn
-from tdm_core.ui.viewer import static_html
 
 HERE = Path(__file__).parent
 TEMPLATE = (HERE / "distil.html").read_text(encoding="utf-8")
 STYLE = (HERE / "distil.css").read_text(encoding="utf-8")
-SCRIPT = (HERE / "distil.js").read_text(encoding="utf-8")
+SCRIPT = viewer.script("look.js") + (HERE / "distil.js").read_text(encoding="utf-8")
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 Wish = Literal["go", "pause", "stop"]
@@ -89,7 +88,7 @@ def fresh(state: str) -> Value:
 def distil_tab(learn: Learn) -> gr.HTML:
     """Build the tab. The component's event ``compare`` says that the visitor wants to see the new student at work."""
     lesson = gr.State(Lesson())
-    board = static_html(TEMPLATE, STYLE, SCRIPT, value=fresh("idle"), elem_id="tdm-distil")
+    board = viewer.static_html(TEMPLATE, STYLE, SCRIPT, value=fresh("idle"), elem_id="tdm-distil")
 
     def run(lesson: Lesson) -> Iterator[Value]:
         if lesson.wish != "stop":  # a second click

@@ -10,6 +10,7 @@ from tdm_core.ui import texts, theme
 from tdm_core.ui.about import about_tab
 from tdm_core.ui.api import results_endpoint
 from tdm_core.ui.benchmarks import benchmarks_tab
+from tdm_core.ui.closer import look_closer
 from tdm_core.ui.compare import compare_tab
 from tdm_core.ui.desk import Desk, Handlers
 from tdm_core.ui.distil import distil_tab
@@ -70,6 +71,7 @@ def build(inputs: PageInputs) -> gr.Blocks:
                     quiz_tab(inputs.preset, elem_id="tdm-quiz")
             with tab("about", texts.TAB_ABOUT):
                 about_tab(inputs.preset)
+        look_closer()
         private = {"api_visibility": "private", "show_progress": "hidden"}
         study.ended(lambda: gr.Tabs(selected="results"), None, tabs, queue=False, **private).then(**refresh)
         gr.api(results_endpoint(inputs.results), api_name="results", queue=False)

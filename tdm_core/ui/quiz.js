@@ -95,8 +95,19 @@ function answerRow({ prompt, student, chosen }, index) {
     figure.append(canvas, caption);
     pictures.append(figure);
   }
-  row.append(words, pictures);
+  const other = student === "top" ? "bottom" : "top";
+  const names = { [student]: { id: "student", label: "Student" }, [other]: { id: "teacher", label: "Teacher" } };
+  const head = document.createElement("header");
+  head.append(words, lookButton(prompt, () => closer(index, names, false)));
+  row.append(head, pictures);
   return row;
+}
+
+/** Both pictures of a pair in the large viewer, each with its name. */
+function closer(index, names, locked) {
+  const bitmap = shown[index], width = bitmap.width / 2;
+  const items = PLACES.map((place, at) => ({ ...names[place], picture: { bitmap, x: at * width, width } }));
+  look({ title: quiz.prompts[index], locked, items });
 }
 
 function choose(place) {
@@ -105,7 +116,7 @@ function choose(place) {
   next();
 }
 
-const actions = { start: () => { choices = []; shown = []; next(); }, retry: () => again() };
+const actions = { closer: () => closer(choices.length, { top: { id: "top", label: "Top" }, bottom: { id: "bottom", label: "Bottom" } }, true), start: () => { choices = []; shown = []; next(); }, retry: () => again() };
 root.addEventListener("click", (event) => {
   const button = event.target.closest("[data-place], [data-do]");
   if (button?.dataset.place) choose(button.dataset.place);

@@ -13,7 +13,7 @@ from tdm_core.ui import viewer
 
 HERE = Path(__file__).parent
 _TEMPLATE = Template((HERE / "quiz.html").read_text(encoding="utf-8"))
-_SCRIPT = (HERE / "quiz.js").read_text(encoding="utf-8")
+_SCRIPT = viewer.script("look.js") + (HERE / "quiz.js").read_text(encoding="utf-8")
 # The blind tab's panels and progress bar are the quiz's, too; either tab may be the first that is shown.
 _STYLE = (HERE / "study.css").read_text(encoding="utf-8") + (HERE / "quiz.css").read_text(encoding="utf-8")
 

@@ -18,9 +18,23 @@ const seconds = (value) => `${value.toFixed(value < 10 ? 2 : 1)} s`;
 
 function tile({ src, at, seed }, kind) {
   const figure = make("figure");
-  figure.append(media(src, kind), make("figcaption", "", seconds(at)));
-  figure.title = `seed ${seed}`;
+  const button = Object.assign(make("button"), { type: "button", title: `seed ${seed}` });
+  button.setAttribute("aria-label", `Look closer: seed ${seed}`);
+  button.append(media(src, kind));
+  button.onclick = () => closer(item(button, "student", "Student", seed));
+  figure.append(button, make("figcaption", "", seconds(at)));
   return figure;
+}
+
+const item = (box, id, label, seed) => {
+  const shown = box.querySelector("img, video");
+  return { id, label, note: `seed ${seed}`, src: shown.src, frames: framesOf(shown, props.value.fps) };
+};
+
+/** One of the student's beside the teacher's, once there is one. */
+function closer(...students) {
+  const { teacher, prompt, fps } = props.value;
+  look({ title: prompt, fps, items: [...(teacher.src ? [item(one, "teacher", "Teacher", teacher.seed)] : []), ...students] });
 }
 
 function fillTiles(value) {
@@ -96,6 +110,7 @@ function replay() {
 }
 
 const actions = {
+  look: () => { if (props.value.teacher.src) closer(); },
   start() { stopped = false; trigger("submit"); },
   stop() { stopped = true; trigger("stop"); show(); },
   replay,

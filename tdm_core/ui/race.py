@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 MAX_TILES = 64
 ROUNDING = 1e-9  # of a sum of clocks
 _TEMPLATE, _STYLE = ((HERE / f"race.{kind}").read_text(encoding="utf-8") for kind in ("html", "css"))
-_SCRIPT = viewer.script("media.js") + (HERE / "race.js").read_text(encoding="utf-8")
+_SCRIPT = viewer.script("media.js") + viewer.script("look.js") + (HERE / "race.js").read_text(encoding="utf-8")
 logger = logging.getLogger(__name__)
 
 
@@ -53,7 +53,8 @@ def waiting_value() -> dict[str, Any]:
 
 def run_race(inputs: PageInputs, asked: Comparison) -> Iterator[dict[str, Any]]:
     """The teacher once, then students of one seed after the other for as long as the teacher took, one at a time."""
-    value = waiting_value() | {"phase": "teacher", "prompt": asked.prompt, "kind": asked.preset.media}
+    preset = asked.preset
+    value = waiting_value() | {"phase": "teacher", "prompt": asked.prompt, "kind": preset.media, "fps": preset.fps}
     yield value
     try:
         for lane in (_teacher, _students):
@@ -79,8 +80,8 @@ def _teacher(inputs: PageInputs, asked: Comparison, value: dict[str, Any]) -> It
                 teacher["preview"] = preview_url(event.preview)
             yield {"teacher": dict(teacher)}
     assert isinstance(event, Sample), "a sampler ends with its sample"
-    teacher |= {"src": _kept(event, asked, "race-teacher"), "seconds": event.seconds, "nfe": event.nfe}
-    teacher["denoiser_seconds"] = event.denoiser_seconds
+    teacher |= {"src": _kept(event, asked, "race-teacher"), "seed": asked.seed}
+    teacher |= {"seconds": event.seconds, "denoiser_seconds": event.denoiser_seconds, "nfe": event.nfe}
     value["teacher"] = teacher
     yield {"teacher": teacher, "phase": "student"}
 

@@ -113,6 +113,16 @@ def test_the_quiz(studio, open_page, look):
     assert findings(page) == [], "answers"
 
 
+def test_a_pair_of_the_race_looked_at_closer(studio, open_page, look):
+    page = open_page(f"{studio.url}/?tab=race", **look)
+    page.get_by_role("button", name="Start the race").click()
+    page.locator(".tdm-race[data-phase=done]").wait_for()
+    assert findings(page) == [], "race"
+    page.get_by_role("button", name="Look closer: seed 14").click()
+    page.locator(".tdm-closer[open] [data-painted]").wait_for()
+    assert findings(page) == [], "dialog"
+
+
 def test_the_operators_page(studio, open_page, look):
     studio.control(pairs=3)
     page = open_page(f"{studio.url}{ADMIN}", **look)

@@ -16,7 +16,7 @@ TEMPLATES = sorted(path for path in FOLDER.rglob("*.html") if not path.name.star
 SCRIPTS = sorted(path for path in FOLDER.rglob("*.js") if path.name != "admin.js")  # the operator's page is English
 AS_IS = {"a cat left of a dog", "✨"}  # what the small world understands is English
 UNSPOKEN = {"past {}", "Retry-After", "English", "Escape", "Arrow", "{}px system-ui, sans-serif"}
-UNSPOKEN |= {"script, style", "dialog, select, input", "button, summary, a"}
+UNSPOKEN |= {"script, style", "img, video", "dialog, select, input", "button, summary, a"}
 
 COMMENT = re.compile(r"/\*.*?\*/|(?<![:\"'`])//[^\n]*", re.DOTALL)
 LITERAL = re.compile(r'"((?:[^"\\\n]|\\.)*)"|`((?:[^`\\]|\\.)*)`')

@@ -10,6 +10,7 @@
 //                         belong to the votes
 //   source.linkless       true where the address belongs to another viewer
 //   source.below          pixels below the pictures that should stay in sight
+//   source.floats         true in a dialog, beneath which the page may have been scrolled
 //   item                  {id, label, note, state: idle|queued|running|ready|failed, step, steps, elapsed, seconds,
 //                          badge, message, src, frames, preview}; frames > 1: src is a clip of so many, or a list
 //                          of so many pictures
@@ -83,7 +84,7 @@ export function mount(root, source) {
   /** How tall the stage may be, so that what stands below it stays in sight where that is possible. */
   function room() {
     const [least, most] = STAGE_SHARES[source.locked ? "locked" : view.mode === "side" ? "side" : "over"];
-    const top = stage.getBoundingClientRect().top + window.scrollY;
+    const top = stage.getBoundingClientRect().top + (source.floats ? 0 : window.scrollY);
     return clamp(window.innerHeight - top - source.below, least * window.innerHeight, most * window.innerHeight);
   }
 
@@ -618,13 +619,13 @@ export function mount(root, source) {
 
   root.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey) return;
-    if (event.target.closest("input:not([type=range]), textarea, select, dialog")) return;
+    if (event.target.closest("input:not([type=range]), textarea, select, .tdm-help")) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (event.target === scrubber && /^(Arrow|Home|End)/.test(key)) return; // its own
     if (key === " " && event.target.closest("button, summary, a")) return; // presses it
     if (key === "b") setPeek(true);
     else if (key.startsWith("Arrow")) { if (!arrow(key, event.shiftKey)) return; }
-    else if (key === "Escape") closeMenu();
+    else if (key === "Escape" && $(".tdm-menu").open) closeMenu();
     else if (key === "g" && event.shiftKey && keys.g) act.less();
     else if (keys[key]) act[keys[key]]();
     else if (clipKeys[key] && clock.frames > 1) act[clipKeys[key]]();

@@ -1,0 +1,15 @@
+// How a script shows pictures in the large viewer of the page (closer.js).
+
+/** detail: {title, locked, fps, items}: items of the viewer; `locked` as long as nobody may know which is whose. */
+const look = (detail) => window.dispatchEvent(new CustomEvent("tdm-look", { detail }));
+
+/** A button over a picture or pair; `words` say of what, `onclick` shows it. */
+function lookButton(words, onclick) {
+  const made = Object.assign(document.createElement("button"), { type: "button", className: "tdm-look", title: "Look closer", onclick });
+  made.setAttribute("aria-label", `Look closer: ${words}`);
+  made.innerHTML = '<svg viewBox="0 0 20 20" aria-hidden="true"><path d="M3 8V3h5M12 3h5v5M17 12v5h-5M8 17H3v-5"/></svg>';
+  return made;
+}
+
+/** What the viewer has to know of a clip that the page plays already; a picture has one frame. */
+const framesOf = (media, fps) => (media.tagName === "VIDEO" ? Math.round(media.duration * fps) || 1 : 1);
