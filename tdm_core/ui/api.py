@@ -13,12 +13,12 @@ from typing import Any
 import gradio as gr
 
 from tdm_core.errors import TDMError
-from tdm_core.generation.sample import Role, finish
+from tdm_core.generation.sample import finish
 from tdm_core.study.analysis import StudyReport
-from tdm_core.ui.board import Board, Comparison
+from tdm_core.ui.board import Board, Comparison, Side
 from tdm_core.ui.desk import Handlers, keep
 
-QUICKEST_FIRST = (Role.STUDENT, Role.TEACHER_FEW, Role.TEACHER)
+QUICKEST_FIRST = (Side.STUDENT, Side.TEACHER_FEW, Side.TEACHER)
 
 
 def compare_endpoint(handlers: Handlers) -> Callable[..., tuple[dict, dict, dict, dict]]:
@@ -46,7 +46,6 @@ def compare_endpoint(handlers: Handlers) -> Callable[..., tuple[dict, dict, dict
         """
         try:
             preset = handlers.system(system).preset
-            handlers.refuse_absent(preset)
             asked = Comparison(
                 preset=preset,
                 prompt=prompt,
@@ -54,11 +53,12 @@ def compare_endpoint(handlers: Handlers) -> Callable[..., tuple[dict, dict, dict
                 student_steps=preset.student.steps if student_steps is None else student_steps,
                 teacher_steps=preset.teacher.steps if teacher_steps is None else teacher_steps,
             )
+            handlers.refuse_absent(asked)
             board = Board(asked, sample, partial(keep, fps=preset.fps))
-            board.samples |= {role: finish(sample(asked.request(role))) for role in QUICKEST_FIRST}
+            board.samples |= {side: finish(sample(asked.request(side))) for side in QUICKEST_FIRST}
         except TDMError as problem:
             raise gr.Error(str(problem)) from None
-        teacher, teacher_few, student = (_file(board, role) for role in Role)
+        student, teacher_few, teacher = (_file(board, side) for side in QUICKEST_FIRST)
         return teacher, teacher_few, student, board.numbers()
 
     return compare
@@ -75,5 +75,5 @@ def results_endpoint(results: Callable[[], StudyReport]) -> Callable[[], dict[st
     return closed_results
 
 
-def _file(board: Board, role: Role) -> dict[str, Any]:
-    return keep(board.samples[role].media, str(role), fps=board.asked.preset.fps)
+def _file(board: Board, side: Side) -> dict[str, Any]:
+    return keep(board.samples[side].media, str(side), fps=board.asked.preset.fps)

@@ -1,4 +1,4 @@
-"""One comparison as the viewer shows it: what was asked, and what each role has made of it so far.
+"""One comparison as the viewer shows it: what was asked, and what each side has made of it so far.
 
 No Gradio here: a board is fed with a sampler's events and read as the plain value of ``viewer.js``.
 """
@@ -13,17 +13,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from tdm_core.errors import RequestError, TDMError
-from tdm_core.generation.presets import Preset
+from tdm_core.generation.presets import Preset, StudentSettings, TeacherSettings
 from tdm_core.generation.sample import Progress, Role, Sample, Sampler, SampleRequest
 from tdm_core.ui import texts
 
-ORDER = (Role.TEACHER, Role.TEACHER_FEW, Role.STUDENT)
 MAX_STUDENT_STEPS = 8
 SECONDS_BETWEEN_TICKS = 0.1  # the browser's clock fills the time between
 PREVIEW_WIDTH_PX = 256
@@ -34,9 +34,28 @@ logger = logging.getLogger(__name__)
 _revisions = itertools.count(1)
 
 
+class Side(StrEnum):
+    """What stands beside each other, in the viewer's order: the three roles of a system, and one further student."""
+
+    TEACHER = "teacher"
+    TEACHER_FEW = "teacher_few"
+    BESIDE = "beside"
+    STUDENT = "student"
+
+    @property
+    def role(self) -> Role:
+        return Role.STUDENT if self is Side.BESIDE else Role(self.value)
+
+
+def comparable(one: Preset, other: Preset) -> bool:
+    """May the other's student stand beside this system?  Equal latents, so that equal seeds are equal noise."""
+    shapes = [(each.family, each.media, each.width, each.height, each.frames) for each in (one, other)]
+    return one.name != other.name and shapes[0] == shapes[1]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What a visitor asks for: one prompt and seed for all three roles.
+    """What a visitor asks for: one prompt and seed for all sides.
 
     Raises:
         RequestError: if a value lies outside its range; the message names the range.
@@ -51,37 +70,48 @@ class Comparison:
     """The teacher's; these three as the preset says if ``None``."""
     strength: float | None = None
     flow_shift: float | None = None
+    beside: Preset | None = None
+    """Another system, whose student is shown too, in as many steps."""
 
     def __post_init__(self) -> None:
-        self.requests()
+        for side in self.sides:
+            self.request(side)
+        if self.beside and not comparable(self.preset, self.beside):
+            raise RequestError(f"{self.beside.title} cannot stand beside {self.preset.title}: another model or size.")
         least = self.preset.teacher.steps
         if self.student_steps > MAX_STUDENT_STEPS:
             raise RequestError(f"Student steps: {self.student_steps}; choose 1 to {MAX_STUDENT_STEPS}.")
         if self.teacher_steps < least:
             raise RequestError(f"Teacher steps: {self.teacher_steps}; choose {least} to 100.")
 
-    def request(self, role: Role) -> SampleRequest:
-        steps = self.teacher_steps if role is Role.TEACHER else self.student_steps
-        is_student = role is Role.STUDENT
-        shifts = (self.preset.student if is_student else self.preset.teacher).flow_shift is not None
+    @property
+    def sides(self) -> list[Side]:
+        return [side for side in Side if side is not Side.BESIDE or self.beside]
+
+    def request(self, side: Side) -> SampleRequest:
+        settings = self._settings(side)
+        is_student = side.role is Role.STUDENT
         return SampleRequest(
-            preset=self.preset.name,
-            role=role,
+            preset=self._preset(side).name,
+            role=side.role,
             prompt=self.prompt,
             seed=self.seed,
-            steps=steps,
+            steps=self.teacher_steps if side is Side.TEACHER else self.student_steps,
             guidance_scale=None if is_student else self.guidance,
-            strength=self.strength if is_student else None,
-            flow_shift=self.flow_shift if shifts else None,
+            strength=self.strength if side is Side.STUDENT else None,
+            flow_shift=None if settings.flow_shift is None else self.flow_shift,
         )
 
-    def requests(self) -> list[SampleRequest]:
-        return [self.request(role) for role in ORDER]
+    def _preset(self, side: Side) -> Preset:
+        return self.beside if side is Side.BESIDE and self.beside else self.preset
 
-    def nfe(self, role: Role) -> int:
+    def _settings(self, side: Side) -> StudentSettings | TeacherSettings:
+        preset = self._preset(side)
+        return preset.student if side.role is Role.STUDENT else preset.teacher
+
+    def nfe(self, side: Side) -> int:
         """Network evaluations to expect; the engine counts the real ones."""
-        settings = self.preset.student if role is Role.STUDENT else self.preset.teacher
-        request = self.request(role)
+        settings, request = self._settings(side), self.request(side)
         guidance = settings.guidance_scale if request.guidance_scale is None else request.guidance_scale
         return (request.steps or 0) * (2 if guidance > 1 else 1)
 
@@ -94,11 +124,13 @@ class Comparison:
             "seed": str(self.seed),
             "student": str(self.student_steps),
             "teacher": str(self.teacher_steps),
-        } | {name: f"{value:g}" for name, value in extras.items() if value is not None}
+            **{name: f"{value:g}" for name, value in extras.items() if value is not None},
+            **({"beside": self.beside.name} if self.beside else {}),
+        }
 
 
 class Board:
-    """The three roles of one comparison with their states, clocks and pictures.
+    """The sides of one comparison with their states, clocks and pictures.
 
     Args:
         waiting: what the cards say before their run begins.
@@ -116,33 +148,33 @@ class Board:
         recorded: bool = False,
     ) -> None:
         self.asked, self._sample, self._keep, self._waiting, self._recorded = asked, sample, keep, waiting, recorded
-        self.samples: dict[Role, Sample] = {}
+        self.samples: dict[Side, Sample] = {}
         self.stopped = False
         self._revision = next(_revisions)
-        self._unclaimed = set(ORDER)
+        self._unclaimed = set(asked.sides)
         self._files: list[dict[str, Any]] = []
-        self._items: dict[Role, dict[str, Any]] = {role: self._new_item(role) for role in ORDER}
+        self._items: dict[Side, dict[str, Any]] = {side: self._new_item(side) for side in asked.sides}
 
-    def claim(self, role: Role) -> bool:
-        """True once per role, so that two events of one page never run the same role twice."""
-        if role not in self._unclaimed:
+    def claim(self, side: Side) -> bool:
+        """True once per side, so that two events of one page never run the same one twice."""
+        if side not in self._unclaimed:
             return False
-        self._unclaimed.remove(role)
+        self._unclaimed.remove(side)
         return True
 
-    def run(self, role: Role) -> Iterator[None]:
-        """Make one role's sample; yields whenever the viewer has something new to show.
+    def run(self, side: Side) -> Iterator[None]:
+        """Make one side's sample; yields whenever the viewer has something new to show.
 
-        A failure stays on this role's own card: the others remain as they are.
+        A failure stays on its own card: the others remain as they are.
         """
         last_tick = 0.0
         try:
-            with closing(self._sample(self.asked.request(role))) as events:  # type: ignore[type-var]
+            with closing(self._sample(self.asked.request(side))) as events:  # type: ignore[type-var]
                 for event in events:
                     if self.stopped:
-                        self._fail(role, texts.STOPPED)
+                        self._fail(side, texts.STOPPED)
                         break
-                    self._take(role, event)
+                    self._take(side, event)
                     now = time.monotonic()
                     if (
                         isinstance(event, Sample)
@@ -152,17 +184,17 @@ class Board:
                         last_tick = now
                         yield
         except TDMError as error:
-            self._fail(role, str(error))
+            self._fail(side, str(error))
         except Exception:  # the border to the page: a bug must not leave a card that waits for ever
-            logger.exception("the sample of role %s failed", role)
-            self._fail(role, texts.SURPRISE)
+            logger.exception("the sample of side %s failed", side)
+            self._fail(side, texts.SURPRISE)
         yield
 
     def stop(self) -> None:
-        """Ends the role that runs at its next step; roles that have not begun will not begin."""
+        """Ends the side that runs at its next step; those that have not begun will not begin."""
         self.stopped = True
-        for role in self._unclaimed:
-            self._fail(role, texts.STOPPED)
+        for side in self._unclaimed:
+            self._fail(side, texts.STOPPED)
         self._unclaimed.clear()
 
     def numbers(self) -> dict[str, Any]:
@@ -178,7 +210,7 @@ class Board:
             "trained",
             "batch_size",
         )
-        roles = {str(role): {name: getattr(made, name) for name in measured} for role, made in self.samples.items()}
+        sides = {str(side): {name: getattr(made, name) for name in measured} for side, made in self.samples.items()}
         return {
             "preset": self.asked.preset.name,
             "prompt": self.asked.prompt,
@@ -186,15 +218,16 @@ class Board:
             "strength": self.asked.strength,
             "flow_shift": self.asked.flow_shift,
             "unread": self._unread(),
-            "speed_up": self._speed_up(Role.STUDENT),
-            **roles,
+            "speed_up": self._speed_up(Side.STUDENT),
+            **({"beside_preset": self.asked.beside.name} if self.asked.beside else {}),
+            **sides,
         }
 
     def value(self) -> dict[str, Any]:
         """What the viewer reads; see the head of ``viewer.js``."""
-        for role in self.samples:
-            ratio = self._speed_up(role) if role is not Role.TEACHER else None
-            self._items[role]["badge"] = texts.FASTER.format(ratio=ratio) if ratio else ""
+        for side in self.samples:
+            ratio = self._speed_up(side) if side is not Side.TEACHER else None
+            self._items[side]["badge"] = texts.FASTER.format(ratio=ratio) if ratio else ""
         return {
             "rev": self._revision,
             "prompt": self.asked.prompt,
@@ -204,20 +237,21 @@ class Board:
             "files": self._files,
             "foot": self._foot(),
             "settings": self.numbers() if self.samples else None,
-            "items": [dict(self._items[role]) for role in ORDER],
+            "items": [dict(item) for item in self._items.values()],
         }
 
-    def _new_item(self, role: Role) -> dict[str, Any]:
-        steps = self.asked.request(role).steps
-        labels = {Role.TEACHER: texts.TEACHER, Role.TEACHER_FEW: texts.TEACHER_FEW, Role.STUDENT: texts.STUDENT}
-        label = labels[role].format(steps=steps)
-        note = texts.STEPS_AND_NFE.format(steps=steps, nfe=self.asked.nfe(role))
+    def _new_item(self, side: Side) -> dict[str, Any]:
+        steps = self.asked.request(side).steps
+        labels = {Side.TEACHER: texts.TEACHER, Side.TEACHER_FEW: texts.TEACHER_FEW.format(steps=steps)}
+        others = {Side.STUDENT: texts.STUDENT, Side.BESIDE: self.asked.beside.title if self.asked.beside else ""}
+        label = (labels | others)[side]
+        note = texts.STEPS_AND_NFE.format(steps=steps, nfe=self.asked.nfe(side))
         alt = f"{label}: {self.asked.prompt}"
         progress = {"state": "queued", "message": self._waiting, "steps": steps, "step": 0}
-        return {"id": str(role), "label": label, "note": note, "alt": alt} | progress
+        return {"id": str(side), "label": label, "note": note, "alt": alt} | progress
 
-    def _take(self, role: Role, event: Progress | Sample) -> None:
-        item = self._items[role]
+    def _take(self, side: Side, event: Progress | Sample) -> None:
+        item = self._items[side]
         if isinstance(event, Progress) and event.ahead:
             item |= {"message": texts.AHEAD.format(n=event.ahead)}
             return
@@ -226,9 +260,9 @@ class Board:
             if event.preview is not None:
                 item["preview"] = preview_url(event.preview)
             return
-        self.samples[role] = event
+        self.samples[side] = event
         note = texts.STEPS_AND_NFE.format(steps=event.steps, nfe=event.nfe)
-        item |= {"state": "ready", "seconds": event.seconds, "src": self._keep(event.media, str(role))}
+        item |= {"state": "ready", "seconds": event.seconds, "src": self._keep(event.media, str(side))}
         item |= {"note": " · ".join([note, *self._asides(event)])}
         if event.kind == "video":
             item["frames"] = len(event.media)
@@ -242,28 +276,28 @@ class Board:
 
     def _pack_pair(self) -> None:
         """Once both are there: teacher and student beside each other in one clip, to download."""
-        if {Role.TEACHER, Role.STUDENT} <= self.samples.keys():
-            both = np.concatenate([self.samples[role].media for role in (Role.TEACHER, Role.STUDENT)], axis=2)
+        if {Side.TEACHER, Side.STUDENT} <= self.samples.keys():
+            both = np.concatenate([self.samples[side].media for side in (Side.TEACHER, Side.STUDENT)], axis=2)
             self._files = [{"label": texts.PAIR_CLIP, "src": self._keep(both, "pair"), "name": "pair.mp4"}]
 
-    def _fail(self, role: Role, message: str) -> None:
-        self._items[role] |= {"state": "failed", "message": message}
+    def _fail(self, side: Side, message: str) -> None:
+        self._items[side] |= {"state": "failed", "message": message}
 
-    def _speed_up(self, role: Role) -> float | None:
-        if role not in self.samples or Role.TEACHER not in self.samples:
+    def _speed_up(self, side: Side) -> float | None:
+        if side not in self.samples or Side.TEACHER not in self.samples:
             return None
-        return self.samples[Role.TEACHER].seconds / self.samples[role].seconds
+        return self.samples[Side.TEACHER].seconds / self.samples[side].seconds
 
     def _unread(self) -> str:
-        """The end of the prompt that was not read; the same for all roles, which share their text encoders."""
+        """The end of the prompt that was not read; the same for all sides, which share their text encoders."""
         return next((made.unread for made in self.samples.values()), "")
 
     def _foot(self) -> list[str]:
-        """Sentences that hold for all roles."""
+        """Sentences that hold for all sides."""
         unread = " ".join(self._unread().split())
         cut = f"{unread[:UNREAD_CHARACTERS]}…" if len(unread) > UNREAD_CHARACTERS else unread
         foot = [texts.UNREAD.format(prompt=cut)] if cut else []
-        if len(self.samples) < len(ORDER):
+        if len(self.samples) < len(self._items):
             return foot
         noises = {made.noise_sha256 for made in self.samples.values()}
         if len(noises) > 1:

@@ -60,14 +60,15 @@ def compare_tab(inputs: PageInputs, handlers: Handlers, desk: gr.State) -> Compa
         teacher_steps = gr.Slider(**teacher_steps_choice(example))
     with gr.Row(elem_id="tdm-extra"):
         words = word_buttons(inputs.vocabulary, elem_id="tdm-words")
-        with gr.Accordion(texts.FINE_TUNING, open=False, elem_id="tdm-fine"), gr.Row(elem_id="tdm-fine-row"):
+        with gr.Accordion(texts.SETTINGS, open=False, elem_id="tdm-fine"), gr.Row(elem_id="tdm-fine-row"):
+            beside = gr.Dropdown(**beside_choice(handlers, example))
             fine = [gr.Slider(**settings) for settings in fine_choices(example)]
     compared = viewer.static_html(
         viewer.TEMPLATE + _TEMPLATE, viewer.STYLE + _STYLE, viewer.SCRIPT + _SCRIPT, elem_id="tdm-compare"
     )
     go = gr.Number(0, visible="hidden")  # whatever sets a field and wants a run writes the time here
 
-    fields = [system, prompt, seed, student_steps, teacher_steps, *fine]
+    fields = [system, prompt, seed, student_steps, teacher_steps, *fine, beside]
     run = {"inputs": [*fields, desk], "outputs": [compared, note], "concurrency_limit": None}
     rest = {"inputs": desk, "outputs": compared, "concurrency_limit": None}
     often = PRIVATE | {"trigger_mode": "multiple"}
@@ -83,7 +84,7 @@ def compare_tab(inputs: PageInputs, handlers: Handlers, desk: gr.State) -> Compa
     def choose(name: str) -> list[Any]:
         """Another system with its own example."""
         chosen = inputs.systems[name]
-        updates = field_updates(handlers.example_of(chosen.preset), chosen)[1:]
+        updates = field_updates(handlers.example_of(chosen.preset), chosen, handlers)[1:]
         return [*updates, words_value(chosen.vocabulary), *map(chip_update, chips_of(chosen))]
 
     def suggested(name: str, text: str) -> tuple[str, Any]:
@@ -98,7 +99,7 @@ def compare_tab(inputs: PageInputs, handlers: Handlers, desk: gr.State) -> Compa
     def reopen(event: gr.EventData) -> list[Any]:
         """The fields of a pair of the history, which the browser shows by itself."""
         asked, _ = handlers.linked(event._data if isinstance(event._data, dict) else {})
-        return field_updates(asked, inputs.systems[asked.preset.name])
+        return field_updates(asked, inputs.systems[asked.preset.name], handlers)
 
     def add_word(text: str, event: gr.EventData) -> str:
         return with_word(text, event._data)
@@ -120,7 +121,7 @@ def compare_tab(inputs: PageInputs, handlers: Handlers, desk: gr.State) -> Compa
     def restore(request: gr.Request) -> list[Any]:
         asked, told = handlers.linked(request.query_params)
         chosen = inputs.systems[asked.preset.name]
-        updates = field_updates(asked, chosen)
+        updates = field_updates(asked, chosen, handlers)
         updates[0] = gr.Dropdown(choices=system_choices(inputs), value=asked.preset.name)
         return [*updates, words_value(chosen.vocabulary), *map(chip_update, chips_of(chosen)), told]
 
@@ -173,6 +174,20 @@ def system_choice(inputs: PageInputs) -> gr.Dropdown:
     )
 
 
+def beside_choice(handlers: Handlers, asked: Comparison) -> dict[str, Any]:
+    """Every student that can be shown beside this system; hidden where there is none."""
+    choices = [(texts.NOBODY, ""), *((each.title, each.name) for each in handlers.students_for(asked.preset))]
+    return {
+        "choices": choices,
+        "value": asked.beside.name if asked.beside else "",
+        "label": texts.BESIDE,
+        "filterable": False,
+        "visible": len(choices) > 1,
+        "min_width": 200,
+        "elem_id": "tdm-beside",
+    }
+
+
 def system_choices(inputs: PageInputs) -> list[tuple[str, str]]:
     """Label and name, those that can run first."""
     absent = {name: bool(inputs.why_not(name)) for name in inputs.systems}
@@ -196,7 +211,7 @@ def chip_update(chip: dict[str, Any]) -> Any:
     return gr.Button(**chip)
 
 
-def field_updates(asked: Comparison, system: System) -> list[Any]:
+def field_updates(asked: Comparison, system: System, handlers: Handlers) -> list[Any]:
     """The fields in their order, set to a comparison; what they offer is the system's."""
     return [
         asked.preset.name,
@@ -205,6 +220,7 @@ def field_updates(asked: Comparison, system: System) -> list[Any]:
         gr.Radio(**student_steps_choice(asked, system)),
         gr.Slider(**teacher_steps_choice(asked)),
         *(gr.Slider(**settings) for settings in fine_choices(asked)),
+        gr.Dropdown(**beside_choice(handlers, asked)),
     ]
 
 

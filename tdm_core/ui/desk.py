@@ -19,9 +19,9 @@ from gradio.data_classes import FileData
 from tdm_core.errors import RequestError
 from tdm_core.generation.media import encode_mp4, encode_png
 from tdm_core.generation.presets import Preset
-from tdm_core.generation.sample import Progress, Role, Sample, Sampler, SampleRequest
+from tdm_core.generation.sample import Progress, Sample, Sampler, SampleRequest
 from tdm_core.ui import texts
-from tdm_core.ui.board import Board, Comparison
+from tdm_core.ui.board import Board, Comparison, Side, comparable
 from tdm_core.ui.inputs import PageInputs, System
 from tdm_core.ui.line import error, hint
 
@@ -55,6 +55,7 @@ class Fields:
     guidance: float | None = None
     strength: float | None = None
     flow_shift: float | None = None
+    beside: str | None = None
 
 
 @dataclass
@@ -85,7 +86,7 @@ class Handlers:
         *fields, desk = fields_and_desk
         try:
             asked = self.asked(Fields(*fields))
-            self.refuse_absent(asked.preset)
+            self.refuse_absent(asked)
         except RequestError as problem:
             yield gr.skip(), error(str(problem))
         else:
@@ -101,12 +102,12 @@ class Handlers:
             yield value, gr.skip() if is_example else note  # it may stand in for a link that made no sense, as noted
 
     def teachers(self, desk: Desk) -> Iterator[Value]:
-        """Go on with the cut teacher, then the teacher."""
+        """Go on with the further student, if one was asked for, the cut teacher, then the teacher."""
         yield gr.skip()  # a generator that yields nothing would clear the viewer
         board = desk.board
-        for role in (Role.TEACHER_FEW, Role.TEACHER):
-            if board and board.claim(role):
-                yield from self._watch(board, role, desk)
+        for side in (Side.BESIDE, Side.TEACHER_FEW, Side.TEACHER):
+            if board and board.claim(side):
+                yield from self._watch(board, side, desk)
 
     def linked(self, query: Mapping[str, Any]) -> tuple[Comparison, Value]:
         """What a link asks for, and nothing to note; what makes no sense there is noted and replaced by the example."""
@@ -115,9 +116,14 @@ class Handlers:
             usual = self.example_of(self.system(name).preset).link()
             wanted = usual | {key: str(value) for key, value in query.items()}
             seed, student, teacher = (int(wanted[key]) for key in ("seed", "student", "teacher"))
-            extras = [float(wanted[key]) if key in wanted else None for key in ("guidance", "strength", "shift")]
-            asked = self.asked(Fields(name, wanted["prompt"], seed, student, teacher, *extras))
-            self.refuse_absent(asked.preset)
+            guidance, strength, shift = (
+                float(wanted[key]) if key in wanted else None for key in ("guidance", "strength", "shift")
+            )
+            beside = wanted.get("beside")
+            asked = self.asked(
+                Fields(name, wanted["prompt"], seed, student, teacher, guidance, strength, shift, beside)
+            )
+            self.refuse_absent(asked)
             return asked, hint("")
         except (RequestError, ValueError) as problem:
             return self.example, error(texts.BAD_LINK.format(problem=problem))
@@ -140,6 +146,7 @@ class Handlers:
             guidance=changed(fields.guidance, preset.teacher.guidance_scale),
             strength=changed(fields.strength, 1.0),
             flow_shift=changed(fields.flow_shift, preset.student.flow_shift),
+            beside=self.system(fields.beside).preset if fields.beside else None,
         )
 
     def system(self, name: str) -> System:
@@ -149,10 +156,16 @@ class Handlers:
             raise RequestError(texts.NO_SUCH_SYSTEM.format(name=str(name)[:60]))
         return system
 
-    def refuse_absent(self, preset: Preset) -> None:
-        """Raises `RequestError` if it cannot run here."""
-        if reasons := self.inputs.why_not(preset.name):
-            raise RequestError(texts.CANNOT_RUN.format(title=preset.title, reasons="; ".join(reasons)))
+    def refuse_absent(self, asked: Comparison) -> None:
+        """Raises `RequestError` if a system of it cannot run here."""
+        for preset in filter(None, (asked.preset, asked.beside)):
+            if reasons := self.inputs.why_not(preset.name):
+                raise RequestError(texts.CANNOT_RUN.format(title=preset.title, reasons="; ".join(reasons)))
+
+    def students_for(self, preset: Preset) -> list[Preset]:
+        """The systems whose student can be shown beside this one, here."""
+        others = [system.preset for system in self.inputs.systems.values()]
+        return [other for other in others if comparable(preset, other) and not self.inputs.why_not(other.name)]
 
     def _board(self, asked: Comparison, sample: Sampler, *, recorded: bool = False) -> Board:
         name = asked.preset.name
@@ -165,15 +178,15 @@ class Handlers:
         strangers = self.system(board.asked.preset.name).unknown_words(board.asked.prompt)
         words = ", ".join(f"“{word}”" for word in strangers[:5]) + (" …" if len(strangers) > 5 else "")
         yield board.value(), hint(texts.UNKNOWN_WORDS.format(words=words) if strangers else "")
-        if board.claim(Role.STUDENT):
-            for value in self._watch(board, Role.STUDENT, desk):
+        if board.claim(Side.STUDENT):
+            for value in self._watch(board, Side.STUDENT, desk):
                 yield value, gr.skip()
-        if Role.STUDENT in board.samples:
+        if Side.STUDENT in board.samples:
             self.loaded.add(board.asked.preset.name)
 
     @staticmethod
-    def _watch(board: Board, role: Role, desk: Desk) -> Iterator[Value]:
-        for _ in board.run(role):
+    def _watch(board: Board, side: Side, desk: Desk) -> Iterator[Value]:
+        for _ in board.run(side):
             if desk.board is not board:  # a newer run has the viewer
                 return
             yield board.value()

@@ -13,9 +13,9 @@ from typing import Any
 import gradio as gr
 
 from tdm_core.errors import TDMError
-from tdm_core.generation.sample import MAX_SEED, Progress, Role, Sample
+from tdm_core.generation.sample import MAX_SEED, Progress, Sample
 from tdm_core.ui import texts, viewer
-from tdm_core.ui.board import Comparison, preview_url
+from tdm_core.ui.board import Comparison, Side, preview_url
 from tdm_core.ui.desk import Desk, Handlers, keep
 from tdm_core.ui.inputs import PageInputs
 
@@ -71,7 +71,7 @@ def run_race(inputs: PageInputs, asked: Comparison) -> Iterator[dict[str, Any]]:
 def _teacher(inputs: PageInputs, asked: Comparison, value: dict[str, Any]) -> Iterator[dict[str, Any]]:
     teacher: dict[str, Any] = {}
     event: Progress | Sample
-    with closing(inputs.sample(asked.request(Role.TEACHER))) as events:  # type: ignore[type-var]
+    with closing(inputs.sample(asked.request(Side.TEACHER))) as events:  # type: ignore[type-var]
         for event in events:
             if isinstance(event, Sample):
                 break
@@ -92,7 +92,7 @@ def _students(inputs: PageInputs, asked: Comparison, value: dict[str, Any]) -> I
     made: list[Sample] = []
     while len(tiles) < MAX_TILES:
         seed = (asked.seed + len(tiles)) % (MAX_SEED + 1)
-        with closing(inputs.sample(replace(asked, seed=seed).request(Role.STUDENT))) as events:  # type: ignore[type-var]
+        with closing(inputs.sample(replace(asked, seed=seed).request(Side.STUDENT))) as events:  # type: ignore[type-var]
             sample = next(event for event in events if isinstance(event, Sample))
         if tiles and spent + sample.seconds > teacher["seconds"] * (1 + ROUNDING):
             break

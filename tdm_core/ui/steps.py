@@ -16,9 +16,9 @@ from typing import Any
 import gradio as gr
 
 from tdm_core.errors import TDMError
-from tdm_core.generation.sample import Progress, Role, Sample
+from tdm_core.generation.sample import Progress, Sample
 from tdm_core.ui import texts, viewer
-from tdm_core.ui.board import Comparison, preview_url
+from tdm_core.ui.board import Comparison, Side, preview_url
 from tdm_core.ui.desk import Desk, Handlers, keep
 from tdm_core.ui.inputs import Trajectory
 
@@ -50,13 +50,13 @@ def steps_tab(trajectory: Trajectory, handlers: Handlers, desk: gr.State) -> Non
 
 def look_inside(trajectory: Trajectory, asked: Comparison) -> Iterator[dict[str, Any]]:
     """The student's steps, then the teacher's nearest to them in time; a value for the viewer after each news."""
-    seen: dict[Role, list[Progress]] = {Role.TEACHER: [], Role.STUDENT: []}
-    samples: dict[Role, Sample] = {}
-    items = {role: _item(role, asked) for role in seen}
+    seen: dict[Side, list[Progress]] = {Side.TEACHER: [], Side.STUDENT: []}
+    samples: dict[Side, Sample] = {}
+    items = {side: _item(side, asked) for side in seen}
     store = partial(keep, fps=asked.preset.fps)
 
     def value() -> dict[str, Any]:
-        steps = seen[Role.STUDENT]
+        steps = seen[Side.STUDENT]
         ticks = [texts.STEPS_AT.format(time=step.time) for step in steps] + [texts.STEPS_FINISHED]
         shown = {"ticks": ticks, "items": [dict(item) for item in items.values()], "prompt": asked.prompt}
         return shown | {"rev": f"{asked.link()} {len(samples)}", "fps": FRAMES_A_SECOND, "foot": [texts.STEPS_NOTE]}
@@ -69,18 +69,18 @@ def look_inside(trajectory: Trajectory, asked: Comparison) -> Iterator[dict[str,
 
     yield value()
     try:
-        for role in (Role.STUDENT, Role.TEACHER):
-            moments: Sequence[float] = [step.time or 0.0 for step in seen[Role.STUDENT]] if role is Role.TEACHER else ()
-            with closing(trajectory(asked.request(role), moments)) as events:  # type: ignore[type-var]
+        for side in (Side.STUDENT, Side.TEACHER):
+            moments: Sequence[float] = [step.time or 0.0 for step in seen[Side.STUDENT]] if side is Side.TEACHER else ()
+            with closing(trajectory(asked.request(side), moments)) as events:  # type: ignore[type-var]
                 for event in events:
                     if isinstance(event, Sample):
-                        samples[role] = event
+                        samples[side] = event
                     elif event.preview is not None:
-                        seen[role].append(event)
-                    _update(items[role], event)
+                        seen[side].append(event)
+                    _update(items[side], event)
                     yield value()
-        for role, item in items.items():
-            frames = [step.preview for step in _nearest(seen[role], seen[Role.STUDENT])] + [_still(samples[role])]
+        for side, item in items.items():
+            frames = [step.preview for step in _nearest(seen[side], seen[Side.STUDENT])] + [_still(samples[side])]
             pictures = [store(frame, f"step-{index}") for index, frame in enumerate(frames) if frame is not None]
             item |= {"state": "ready", "src": pictures, "frames": len(pictures)}
         yield value()
@@ -91,10 +91,10 @@ def look_inside(trajectory: Trajectory, asked: Comparison) -> Iterator[dict[str,
         yield failed(texts.SURPRISE)
 
 
-def _item(role: Role, asked: Comparison) -> dict[str, Any]:
-    label = texts.STUDENT if role is Role.STUDENT else texts.TEACHER
-    note = texts.STEPS_AND_NFE.format(steps=asked.request(role).steps, nfe=asked.nfe(role))
-    return {"id": str(role), "label": label, "note": note, "state": "queued", "message": texts.WAITING}
+def _item(side: Side, asked: Comparison) -> dict[str, Any]:
+    label = texts.STUDENT if side is Side.STUDENT else texts.TEACHER
+    note = texts.STEPS_AND_NFE.format(steps=asked.request(side).steps, nfe=asked.nfe(side))
+    return {"id": str(side), "label": label, "note": note, "state": "queued", "message": texts.WAITING}
 
 
 def _update(item: dict[str, Any], event: Progress | Sample) -> None:

@@ -123,6 +123,7 @@ def main(port: int) -> None:
             vocabulary={"things": ["cat", "dog"]},
             others=[
                 System(preset=clips(MINI), suggest=lambda: CLIP_SUGGESTIONS),
+                System(preset=replace(MINI, name="rival", title="A rival’s student"), suggest=lambda: ["a cat"]),
                 System(preset=replace(MINI, name="absent", title="Somewhere else"), suggest=lambda: ["a cat"]),
             ],
             why_not=lambda name: ["needs 80 GB on the GPU; 0 are free: buy one"] if name == "absent" else [],

@@ -6,9 +6,8 @@ import pytest
 
 from tdm_core.errors import LoadError, RequestError
 from tdm_core.generation.presets import load_presets
-from tdm_core.generation.sample import Role
 from tdm_core.ui import texts
-from tdm_core.ui.board import ORDER, Board, Comparison
+from tdm_core.ui.board import Board, Comparison, Side
 from tests.ui.fakes import FakeSampler
 
 PRESET = load_presets()["mini-sd3"]
@@ -40,7 +39,7 @@ def run(board, *roles):
 
 def test_a_finished_board_has_pictures_clocks_and_the_speed_up_as_measured():
     board, kept = a_board()
-    items = run(board, Role.STUDENT, Role.TEACHER_FEW, Role.TEACHER)
+    items = run(board, Side.STUDENT, Side.TEACHER_FEW, Side.TEACHER)
     assert [item["state"] for item in items.values()] == ["ready"] * 3
     assert items["teacher"]["note"] == "28 steps · 56 evaluations"
     assert items["student"]["seconds"] == pytest.approx(0.12)
@@ -52,19 +51,19 @@ def test_a_finished_board_has_pictures_clocks_and_the_speed_up_as_measured():
 
 def test_the_value_is_small_and_plain():
     board, _ = a_board()
-    run(board, *ORDER)
+    run(board, *board.asked.sides)
     assert len(json.dumps(board.value())) < 10_000
 
 
 def test_a_student_of_an_untrained_step_count_says_so():
     board, _ = a_board(student_steps=3)
-    assert texts.UNTRAINED in run(board, Role.STUDENT)["student"]["note"]
+    assert texts.UNTRAINED in run(board, Side.STUDENT)["student"]["note"]
 
 
 def test_previews_come_before_the_picture():
     board, _ = a_board()
     previews = set()
-    for _ in board.run(Role.TEACHER):
+    for _ in board.run(Side.TEACHER):
         previews |= {item.get("preview") for item in board.value()["items"]} - {None}
     assert len(previews) >= 1
     assert all(preview.startswith("data:image/webp;base64,") for preview in previews)
@@ -74,8 +73,8 @@ def test_previews_come_before_the_picture():
     ("failure", "message"), [(LoadError("no weights\ncure"), "no weights\ncure"), (KeyError("bug"), texts.SURPRISE)]
 )
 def test_a_failing_teacher_leaves_the_student_alone(failure, message):
-    board, _ = a_board(FakeSampler(seconds_per_step=0, fail={Role.TEACHER: failure}))
-    items = run(board, Role.STUDENT, Role.TEACHER_FEW, Role.TEACHER)
+    board, _ = a_board(FakeSampler(seconds_per_step=0, fail={Side.TEACHER: failure}))
+    items = run(board, Side.STUDENT, Side.TEACHER_FEW, Side.TEACHER)
     assert items["student"]["state"] == items["teacher_few"]["state"] == "ready"
     assert items["teacher"]["state"] == "failed"
     assert items["teacher"]["message"] == message
@@ -84,20 +83,20 @@ def test_a_failing_teacher_leaves_the_student_alone(failure, message):
 def test_stopping_ends_the_run_at_its_next_step_and_closes_the_sampler():
     sampler = FakeSampler(seconds_per_step=0.02)
     board, _ = a_board(sampler)
-    running = board.run(Role.TEACHER)
+    running = board.run(Side.TEACHER)
     next(running)
     board.stop()
     list(running)
     items = {item["id"]: item for item in board.value()["items"]}
     assert items["teacher"]["message"] == texts.STOPPED
     assert sampler.closed == 1
-    assert not board.claim(Role.STUDENT)
+    assert not board.claim(Side.STUDENT)
 
 
 def test_each_role_is_claimed_once():
     board, _ = a_board()
-    assert board.claim(Role.STUDENT)
-    assert not board.claim(Role.STUDENT)
+    assert board.claim(Side.STUDENT)
+    assert not board.claim(Side.STUDENT)
 
 
 @pytest.mark.parametrize(
@@ -117,11 +116,35 @@ def test_what_lies_outside_its_range_is_refused(wrong):
         asked(**wrong)
 
 
+RIVAL = replace(PRESET, name="rival", title="A rival's student")
+
+
+def test_another_student_stands_beside_between_the_teachers_and_the_student():
+    sampler = FakeSampler(seconds_per_step=0)
+    board, _ = a_board(sampler, beside=RIVAL, strength=0.5)
+    items = run(board, *board.asked.sides)
+    assert list(items) == ["teacher", "teacher_few", "beside", "student"]
+    assert items["beside"]["label"] == "A rival's student"
+    assert (items["beside"]["note"], items["beside"]["badge"]) == ("4 steps · 4 evaluations", "14.0× faster")
+    rival, own = ([each for each in sampler.requests if each.preset == name] for name in ("rival", "mini-sd3"))
+    assert [(each.role, each.steps, each.seed, each.strength) for each in rival] == [("student", 4, 7, None)]
+    assert len(own) == 3
+    assert board.value()["link"]["beside"] == "rival"
+    assert board.numbers()["beside_preset"] == "rival" and board.numbers()["beside"]["nfe"] == 4
+    assert "same noise" in board.value()["foot"][0]  # and not before all four are there
+
+
+def test_whose_latents_have_another_shape_cannot_stand_beside():
+    for other in (replace(RIVAL, width=128), replace(RIVAL, family="pixart"), PRESET):
+        with pytest.raises(RequestError, match="cannot stand beside"):
+            asked(beside=other)
+
+
 def test_different_start_noise_is_told():
     board, _ = a_board()
-    run(board, *ORDER)
-    board.samples[Role.STUDENT] = type(board.samples[Role.STUDENT])(
-        **vars(board.samples[Role.STUDENT]) | {"noise_sha256": "other", "media": np.zeros((8, 8, 3), np.uint8)}
+    run(board, *board.asked.sides)
+    board.samples[Side.STUDENT] = type(board.samples[Side.STUDENT])(
+        **vars(board.samples[Side.STUDENT]) | {"noise_sha256": "other", "media": np.zeros((8, 8, 3), np.uint8)}
     )
     assert board.value()["foot"] == [texts.OTHER_NOISE]
 
@@ -133,9 +156,9 @@ def test_the_end_of_a_prompt_that_no_encoder_read_is_told_once_as_soon_as_it_is_
         yield replace(sample, unread="of the\nlast word" + 100 * " more")
 
     board, _ = a_board(forgetful)
-    run(board, Role.STUDENT)
+    run(board, Side.STUDENT)
     assert "of the last word" in board.value()["foot"][0]
-    run(board, Role.TEACHER_FEW, Role.TEACHER)
+    run(board, Side.TEACHER_FEW, Side.TEACHER)
     unread, noise = board.value()["foot"]
     assert unread.endswith("…”.") and len(unread) < 160
     assert "same noise" in noise

@@ -5,12 +5,12 @@ import pytest
 
 from tdm_core.generation.plan import make_plan
 from tdm_core.generation.presets import load_presets
-from tdm_core.generation.sample import Progress, Role
+from tdm_core.generation.sample import Progress
 from tdm_core.generation.visitors import Visitors
 from tdm_core.scenes import grammar
 from tdm_core.ui import desk as desk_module
 from tdm_core.ui import texts
-from tdm_core.ui.board import Board, Comparison
+from tdm_core.ui.board import Board, Comparison, Side
 from tdm_core.ui.desk import Desk, Fields, Handlers
 from tdm_core.ui.inputs import PageInputs, System
 from tests.ui.fakes import FakeSampler
@@ -31,6 +31,7 @@ def handlers(monkeypatch):
         results=lambda: None,
         others=[
             System(preset=replace(PRESET, name="clips", media="video", frames=9), suggest=lambda: ["a cat"]),
+            System(preset=replace(PRESET, name="rival", title="A rival's student"), suggest=lambda: ["a cat"]),
             System(preset=replace(PRESET, name="absent", title="Somewhere else"), suggest=lambda: ["a cat"]),
         ],
         why_not=lambda name: ["too little memory"] if name == "absent" else [],
@@ -121,18 +122,43 @@ def test_settings_that_are_the_preset_s_own_are_left_to_it(handlers):
     fields = Fields(*EXAMPLE, guidance=PRESET.teacher.guidance_scale, strength=1.0, flow_shift=3.0)
     assert handlers.asked(fields) == handlers.example
     changed = handlers.asked(Fields(*EXAMPLE, guidance=1.0, strength=0.5))
-    assert [changed.request(role).guidance_scale for role in Role] == [1.0, 1.0, None]
-    assert [changed.request(role).strength for role in Role] == [None, None, 0.5]
-    assert changed.nfe(Role.TEACHER) == 28
+    assert [changed.request(side).guidance_scale for side in changed.sides] == [1.0, 1.0, None]
+    assert [changed.request(side).strength for side in changed.sides] == [None, None, 0.5]
+    assert changed.nfe(Side.TEACHER) == 28
 
 
 def test_a_flow_shift_goes_only_to_the_sides_that_have_one():
     preset = load_presets()["tdm-sd3"]
     asked = Comparison(preset=preset, prompt="a cat", seed=1, student_steps=4, teacher_steps=28, flow_shift=2.0)
-    sides = {role: preset.student if role is Role.STUDENT else preset.teacher for role in Role}
-    for role, side in sides.items():
-        assert asked.request(role).flow_shift == (2.0 if side.flow_shift is not None else None)
-        make_plan(preset, asked.request(role))  # which refuses a shift that the scheduler does not have
+    for side in asked.sides:
+        settings = preset.student if side is Side.STUDENT else preset.teacher
+        assert asked.request(side).flow_shift == (2.0 if settings.flow_shift is not None else None)
+        make_plan(preset, asked.request(side))  # which refuses a shift that the scheduler does not have
+
+
+def test_another_student_runs_after_the_system_s_own_and_before_the_teachers(handlers):
+    desk = Desk()
+    *_, (value, _) = handlers.student("mini-sd3", "a cat", 1, 4, 28, None, None, None, "rival", desk)
+    assert states(value) == {"teacher": "queued", "teacher_few": "queued", "beside": "queued", "student": "ready"}
+    assert [request.preset for request in handlers.inputs.sample.requests] == ["mini-sd3"]
+    *_, value = handlers.teachers(desk)
+    assert set(states(value).values()) == {"ready"}
+    asked = [(request.preset, request.role) for request in handlers.inputs.sample.requests]
+    assert asked[1:] == [("rival", "student"), ("mini-sd3", "teacher_few"), ("mini-sd3", "teacher")]
+    linked, note = handlers.linked(value["link"])
+    assert linked == desk.board.asked and not note["text"]
+
+
+def test_only_what_runs_here_and_has_the_same_latents_is_offered_beside(handlers):
+    assert [preset.name for preset in handlers.students_for(PRESET)] == ["rival"]
+    clips = handlers.inputs.systems["clips"].preset
+    assert handlers.students_for(clips) == []
+
+
+@pytest.mark.parametrize("beside", ["absent", "clips", "mini-sd3", "nowhere"])
+def test_a_student_that_cannot_stand_beside_is_refused_with_the_reason(handlers, beside):
+    ((_, note),) = handlers.student("mini-sd3", "a cat", 1, 4, 28, None, None, None, beside, Desk())
+    assert note["kind"] == "error" and handlers.inputs.sample.requests == []
 
 
 def test_a_system_that_cannot_run_says_why_and_runs_nothing(handlers):
@@ -156,7 +182,7 @@ def test_who_waits_is_told_how_many_go_first(handlers):
         yield from FakeSampler(seconds_per_step=0)(request)
 
     board = Board(handlers.example, crowded, lambda media, name: {})
-    running = board.run(Role.STUDENT)
+    running = board.run(Side.STUDENT)
     next(running)
     item = next(item for item in board.value()["items"] if item["id"] == "student")
     assert (item["state"], item["message"]) == ("queued", "waiting, 3 ahead")
@@ -166,6 +192,6 @@ def test_who_would_wait_too_long_is_told_on_the_card(handlers):
     board = Board(
         handlers.example, Visitors(FakeSampler(seconds_per_step=0), students=0).sample, lambda media, name: {}
     )
-    list(board.run(Role.STUDENT))
+    list(board.run(Side.STUDENT))
     item = next(item for item in board.value()["items"] if item["id"] == "student")
     assert item["state"] == "failed" and item["message"].startswith("Busy: 0 others wait for the same.")

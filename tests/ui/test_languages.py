@@ -117,7 +117,7 @@ def test_a_chinese_browser_sees_no_english(studio, open_page):
     page.get_by_role("tab", name="对比").wait_for()
     assert page.evaluate("document.documentElement.lang").startswith("zh")  # Gradio says which Chinese
     page.wait_for_function("document.querySelector('.tdm-card[data-id=teacher]')?.dataset.state === 'ready'")
-    page.locator(".tdm-foot", has_text="三者始于同一噪声").first.wait_for()
+    page.locator(".tdm-foot", has_text="全部始于同一噪声").first.wait_for()
     assert left_over(page) == []
     page.locator("#tdm-compare [data-act=diff]").click()
     page.locator("#tdm-compare [data-act=next]").click()

@@ -52,6 +52,23 @@ def test_the_student_is_on_the_screen_while_the_teacher_runs_and_when_it_fails(p
     assert page.evaluate(STATES)["student"] == "ready"
 
 
+def test_another_student_can_stand_beside_and_a_link_brings_it_back(page):
+    page.get_by_role("button", name="More settings").click()
+    page.locator("#tdm-beside input").click()
+    page.get_by_role("option", name="A rival’s student").click()
+    generate(page, "two pandas")
+    page.wait_for_function(f"Object.keys(({STATES})()).length === 4")
+    for side in ("student", "beside", "teacher_few", "teacher"):
+        reach(page, side, "ready")
+    page.wait_for_function("new URLSearchParams(location.search).get('beside') === 'rival'")
+    page.reload()
+    reach(page, "beside", "ready")
+    assert page.locator(".tdm-card[data-id=beside] .tdm-name").text_content() == "A rival’s student"
+    page.locator("#tdm-system input").click()
+    page.get_by_role("option", name="Clips").click()
+    page.wait_for_function(f"Object.keys(({STATES})()).length === 3")
+
+
 def test_a_stream_of_updates_keeps_mount_zoom_and_opacity(page):
     page.evaluate("document.querySelector('.tdm-viewer').dataset.mark = 'the same element'")
     page.locator(".tdm-stage").first.focus()

@@ -10,7 +10,7 @@ from tdm_core.errors import LoadError
 from tdm_core.generation.presets import load_presets
 from tdm_core.generation.sample import Role
 from tdm_core.ui import race, steps
-from tdm_core.ui.board import Comparison
+from tdm_core.ui.board import Comparison, Side
 from tdm_core.ui.inputs import PageInputs, System
 from tdm_core.ui.systems import systems_value
 from tests.ui.fakes import FakeSampler, fake_trajectory
@@ -59,7 +59,7 @@ def test_a_race_is_one_teacher_and_as_many_students_as_fit_into_its_time():
 
 
 def test_the_three_ratios_are_each_their_own_measurement():
-    *_, student = FakeSampler(seconds_per_step=0)(ASKED.request(Role.STUDENT))
+    *_, student = FakeSampler(seconds_per_step=0)(ASKED.request(Side.STUDENT))
     students = [replace(student, nfe=4, denoiser_seconds=0.2, seconds=seconds) for seconds in (0.4, 0.6)]
     teacher = {"nfe": 100, "denoiser_seconds": 5.0, "seconds": 6.0}
     assert [ratio for _, ratio in race.ratios(teacher, students)] == pytest.approx([25.0, 25.0, 12.0])
