@@ -265,6 +265,7 @@ def build_page(
             trained_steps=own.trained_steps(),
             vocabulary=own.vocabulary,
             results=partial(service.results, by_visitor=True),
+            gallery=service.gallery,
             is_ready=warm.is_set,
             reports=wiring.reports(),
             bars=benchmark_tables(),

@@ -30,6 +30,7 @@ from tdm_core.errors import (
     UnknownTrialError,
 )
 from tdm_core.study.analysis import StudyReport, analyse
+from tdm_core.study.gallery import Gallery, choose
 from tdm_core.study.oversight import Oversight, oversee
 from tdm_core.study.records import Records, Store
 from tdm_core.study.rules import DEMO, Study, StudyRules
@@ -331,11 +332,32 @@ class StudyService:
             StudyOpenError: while the study takes votes, or if its page does not show them.
         """
         with self._store.reading(self._study_id) as records:
-            if not self._is_closed(records):
-                raise StudyOpenError("The results stay hidden until the study is closed.")
-            if by_visitor and self.rules.results == "never":
-                raise StudyOpenError("The results of this study are published elsewhere.")
+            self._refuse_results(records, by_visitor=by_visitor)
             return analyse(records.votes(), rules=self.rules, withdrawn=records.withdrawn())
+
+    def gallery(self, report: StudyReport) -> Gallery:
+        """The pairs behind the results, which only a closed study has."""
+        return choose(report.per_prompt, self._pairs.pairs())
+
+    def revealed(self, pair_id: str) -> bytes:
+        """Both sides of a pair in one body, the arm of interest right, once visitors may know.
+
+        Raises:
+            StudyOpenError: as `results` of a visitor.
+            UnknownTrialError: if there is no such pair.
+        """
+        with self._store.reading(self._study_id) as records:
+            self._refuse_results(records, by_visitor=True)
+        if pair_id not in {pair.id for pair in self._pairs.pairs()}:
+            raise UnknownTrialError("There is no such pair.")
+        interest, other = self.rules.arms
+        return self._pairs.packed(pair_id, other, interest)
+
+    def _refuse_results(self, records: Records, *, by_visitor: bool) -> None:
+        if not self._is_closed(records):
+            raise StudyOpenError("The results stay hidden until the study is closed.")
+        if by_visitor and self.rules.results == "never":
+            raise StudyOpenError("The results of this study are published elsewhere.")
 
     def _status(self, records: Records, pairs: Sequence[Pair]) -> StudyStatus:
         study = records.study()

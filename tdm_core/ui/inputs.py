@@ -10,6 +10,7 @@ from typing import Any
 from tdm_core.generation.presets import Preset
 from tdm_core.generation.sample import Progress, Sample, Sampler, SampleRequest
 from tdm_core.study.analysis import StudyReport
+from tdm_core.study.gallery import Gallery
 from tdm_core.ui.report import Report, Table
 
 Event = dict[str, Any]
@@ -46,6 +47,8 @@ class PageInputs:
     """Step counts that the student was trained for."""
     results: Callable[[], StudyReport]
     """The closed study's report; raises `StudyOpenError` while it is open."""
+    gallery: Callable[[StudyReport], Gallery] = lambda report: Gallery()
+    """The pairs that stand for a report, by their ids at the study's routes."""
     vocabulary: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """See `System.vocabulary`."""
     others: Sequence[System] = ()

@@ -53,7 +53,7 @@ def build(inputs: PageInputs) -> gr.Blocks:
                     gr.LoginButton(visible=False)  # brings the routes; the link stands in the tab's own page
                 study = blind_study(elem_id="tdm-study")
             with tab("results", texts.TAB_RESULTS) as results:
-                refresh = results_tab(inputs.results, opened=results)
+                refresh = results_tab(inputs.results, inputs.gallery, opened=results)
             with tab("race", texts.TAB_RACE):
                 race_tab(inputs, handlers, desk)
             if inputs.trajectory:

@@ -1,24 +1,31 @@
-"""The Results tab: what the votes of a closed study say, in plain words, a plot and a table."""
+"""The Results tab: what the votes of a closed study say, in plain words, plots, a table, and the pairs behind them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from tdm_core.errors import StorageError, StudyError
 from tdm_core.study.analysis import Interval, StudyReport
-from tdm_core.ui import texts
+from tdm_core.study.gallery import Gallery, Judged
+from tdm_core.ui import texts, viewer
 from tdm_core.ui.plots import forest_plot, interval_plot, percent, strip_plot, votes_plot
 
+Pick = Callable[[StudyReport], Gallery]
+PAIRS = "gradio_api/study/pairs/"
+_OWN = (Path(__file__).parent / "results.js").read_text(encoding="utf-8")
+_SCRIPT = viewer.script("media.js") + viewer.script("look.js") + _OWN
 
-def results_tab(results: Callable[[], StudyReport], *, opened: gr.Tab) -> dict[str, Any]:
+
+def results_tab(results: Callable[[], StudyReport], gallery: Pick, *, opened: gr.Tab) -> dict[str, Any]:
     """Build the tab; returns the event's arguments that bring it up to date."""
-    show = gr.HTML(js_on_load=None, elem_id="tdm-results")
+    show = gr.HTML(js_on_load=_SCRIPT, elem_id="tdm-results")
     refresh = {
-        "fn": lambda: results_html(results),
+        "fn": lambda: results_html(results, gallery),
         "inputs": None,
         "outputs": show,
         "queue": False,
@@ -29,7 +36,7 @@ def results_tab(results: Callable[[], StudyReport], *, opened: gr.Tab) -> dict[s
     return refresh
 
 
-def results_html(results: Callable[[], StudyReport]) -> str:
+def results_html(results: Callable[[], StudyReport], gallery: Pick = lambda report: Gallery()) -> str:
     try:
         report = results()
     except StorageError as error:
@@ -49,8 +56,31 @@ def results_html(results: Callable[[], StudyReport]) -> str:
         {_forest(report)}</figure>
       <figure><figcaption>Share of the student per prompt</figcaption>{strip_plot(report.per_prompt)}</figure>
       {_table(report)}
+      {_gallery(gallery(report))}
       <p class="tdm-small">{_caveat(report)}</p>
     </article>"""
+
+
+def _gallery(chosen: Gallery) -> str:
+    parts = [
+        f"<h3>{escape(title)}</h3><div class='tdm-judged'>{''.join(map(_judged, judged))}</div>"
+        for kind, title in texts.JUDGED_TITLES.items()
+        if (judged := getattr(chosen, kind))
+    ]
+    return "".join([*parts, f"<p class='tdm-small'>{escape(texts.JUDGED_SIDES)}</p>"] if parts else [])
+
+
+def _judged(judged: Judged) -> str:
+    pair, words = judged.pair, texts.JUDGED_SHARE_ONE if judged.votes == 1 else texts.JUDGED_SHARE
+    source, told = f"{PAIRS}{escape(pair.id, quote=True)}", escape(pair.prompt, quote=True)
+    media = (
+        f'<video src="{source}" aria-label="{told}" autoplay muted loop playsinline></video>'
+        if pair.kind == "video"
+        else f'<img src="{source}" alt="{told}" loading="lazy">'
+    )
+    share = escape(words.format(share=percent(judged.share), votes=judged.votes))
+    facts = f'data-frames="{pair.frames}" data-fps="{pair.fps}"'
+    return f"<section {facts}>{media}<p dir='auto'>{escape(pair.prompt)}</p><small>{share}</small></section>"
 
 
 def _empty(title: str, text: str, *, icon: str) -> str:

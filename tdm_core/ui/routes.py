@@ -67,6 +67,11 @@ ANSWERS: dict[type[TDMError], tuple[int, str]] = {
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
+def kind_of(content: bytes) -> str:
+    """Of a packed pair; those of one study are all the same."""
+    return "video/mp4" if content[4:8] == b"ftyp" else "image/png"
+
+
 class FullBody(Response):
     """Both sides, calling ``when_sent`` once the last byte is handed over and the connection still stands.
 
@@ -75,8 +80,9 @@ class FullBody(Response):
     """
 
     def __init__(self, content: bytes, *, when_sent: Callable[[], None]) -> None:
-        kind = "video/mp4" if content[4:8] == b"ftyp" else "image/png"  # of a study's trials, all are the same
-        super().__init__(content, media_type=kind, headers=HEADERS | {"Cross-Origin-Resource-Policy": "same-origin"})
+        super().__init__(
+            content, media_type=kind_of(content), headers=HEADERS | {"Cross-Origin-Resource-Policy": "same-origin"}
+        )
         self._content, self._when_sent = content, when_sent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -195,6 +201,10 @@ def routes(
     async def results(request: Request) -> Response:
         return answer_json((await run_in_threadpool(partial(service.results, by_visitor=True))).to_json())
 
+    async def revealed(request: Request) -> Response:
+        content = await run_in_threadpool(service.revealed, request.path_params["pair"])
+        return Response(content, media_type=kind_of(content), headers=HEADERS)
+
     return [
         Route(f"{PREFIX}/status", refusing(status), methods=["GET"]),
         Route(f"{PREFIX}/next", refusing(next_trial), methods=["POST"]),
@@ -207,6 +217,7 @@ def routes(
         Route(f"{PREFIX}/rules", refusing(rules), methods=["GET"]),
         Route(f"{PREFIX}/close", refusing(close), methods=["POST"]),
         Route(f"{PREFIX}/results", refusing(results), methods=["GET"]),
+        Route(f"{PREFIX}/pairs/{{pair}}", refusing(revealed), methods=["GET"]),
     ]
 
 

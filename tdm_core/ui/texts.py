@@ -61,6 +61,15 @@ RESULTS_OPEN = "The votes stay sealed while the study is open, so that nobody is
 RESULTS_OPEN_HINT = "Vote in the blind study, then end it there: the result appears here at once."
 RESULTS_EMPTY = "The study was closed without a single vote, so there is nothing to report."
 
+JUDGED_TITLES = {
+    "preferred": "Where raters preferred the student",
+    "rejected": "Where raters preferred the teacher",
+    "even": "Where raters were even",
+}
+JUDGED_SHARE = "student {share}, {votes} votes"
+JUDGED_SHARE_ONE = "student {share}, one vote"
+JUDGED_SIDES = "Left the teacher, right the student. They are told apart only now that the study is closed."
+
 TAB_BENCHMARKS = "Benchmarks"
 NO_REPORTS = "No report has been published for the models that are here."
 NO_REPORTS_HINT = "A scored run becomes one with: python -m tdm_core evaluate publish."

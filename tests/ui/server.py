@@ -118,6 +118,7 @@ def main(port: int) -> None:
             unknown_words=grammar.unknown_words,
             trained_steps=frozenset({4}),
             results=lambda: fakes.results(),
+            gallery=lambda report: fakes.gallery(report),
             learn=learn,
             students=lambda: dict(reversed(learn.made.items())),
             vocabulary={"things": ["cat", "dog"]},

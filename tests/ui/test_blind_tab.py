@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tdm_core.ui.plots import percent
 from tests.ui.viewer_page import PAINTED as PAINTED_NUMBERS
 
 PAINTED = """() => [...document.querySelectorAll("#tdm-study .tdm-canvas")]
@@ -59,6 +60,12 @@ def test_a_visitor_votes_through_the_study_and_reads_the_result(fresh, open_page
     page.get_by_role("button", name="End it").click()
     page.locator(".tdm-results h2").wait_for()
     assert "single rater" in page.locator(".tdm-results").text_content()
+    pairs = page.locator(".tdm-judged section")
+    assert set(pairs.locator("small").all_text_contents()) <= {
+        f"student {percent(share)}, one vote"
+        for share in (0.0, 1.0)  # a tie of one vote is no disagreement
+    }
+    page.wait_for_function("[...document.querySelectorAll('.tdm-judged img')].every((img) => img.naturalWidth > 0)")
     page.get_by_role("tab", name="Blind study").click()
     page.locator(".tdm-study[data-state=closed]").wait_for()
 
@@ -141,6 +148,28 @@ def test_no_vote_before_the_minimum_view(fresh, open_page):
 
 
 NUMBERS = PAINTED_NUMBERS.replace(".tdm-layer[data-id]", "#tdm-study .tdm-layer[data-id]")
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_a_pair_of_a_closed_study_opens_with_its_sides_told_apart(fresh, open_page, kind):
+    fresh.control(pairs=3, kind=kind)
+    page = open_page(fresh.url)
+    start(page)
+    unlocked(page)
+    page.keyboard.press("ArrowLeft")
+    number(page, "Pair 2 of 3")
+    fresh.control("/close")
+    page.get_by_role("tab", name="Results").click()
+    page.locator(".tdm-judged .tdm-look").first.click()
+    page.locator(".tdm-closer[open] .tdm-viewer[data-painted]").wait_for()
+    shown = """() => ["teacher", "student"].map((id) => {
+      const canvas = document.querySelector(`.tdm-closer .tdm-layer[data-id=${id}] canvas`);
+      return [...canvas.getContext("2d").getImageData(3, canvas.height - 3, 1, 1).data];
+    })"""
+    # The fakes draw the student violet (red above green), the teacher blue.
+    (teacher_red, teacher_green, *_), (student_red, student_green, *_) = page.evaluate(shown)
+    assert student_red > student_green and teacher_red < teacher_green
+    assert page.locator(".tdm-closer .tdm-transport").is_visible() == (kind == "video")
 
 
 def test_a_visitor_watches_both_clips_on_one_clock_and_votes_after_a_whole_loop(fresh, open_page):

@@ -16,7 +16,20 @@ from tests.studies import a_service
 from tests.ui.asgi import Caller
 
 EXAMPLES, REQUESTS = 210, 50  # together more than 10,000 requests
-PATHS = ("status", "next", "media", "vote", "skip", "consent", "withdraw", "invitation", "rules", "close", "results")
+PATHS = (
+    "status",
+    "next",
+    "media",
+    "vote",
+    "skip",
+    "consent",
+    "withdraw",
+    "invitation",
+    "rules",
+    "pairs/pair-3",
+    "close",
+    "results",
+)
 SECRETS = ("student", "teacher", "spoiled", "pair-")
 
 any_text = st.text(max_size=40) | st.sampled_from(["0" * 32, "../../secret", "%00", "' OR 1=1 --", "{{7*7}}", "\ud800"])

@@ -6,10 +6,12 @@ from tdm_core.errors import StorageError, StudyOpenError
 from tdm_core.stats import Interval, ShareEstimate
 from tdm_core.study import Choice, StudyRules, Trial, Vote, analyse
 from tdm_core.study.analysis import PromptShare, SideBalance
+from tdm_core.study.gallery import choose
 from tdm_core.study.rules import DEMO
 from tdm_core.ui import texts
 from tdm_core.ui.plots import percent
 from tdm_core.ui.results import results_html
+from tests.ui.fakes import FakePair
 
 
 def a_report(*, value=0.5, low=0.4, high=0.6, raters=3):
@@ -80,6 +82,16 @@ def test_the_plots_name_what_was_measured():
     assert "at any time, by rater" in html
     assert html.count('r="6"') == 1  # of all votes; the interval at any time has no estimate
     assert "Raters left out of the clean estimate" in html
+
+
+def test_the_pairs_behind_the_result_are_shown_with_their_votes():
+    report = replace(a_report(), per_prompt=(PromptShare(prompt="<b> 1", votes=3, share=1.0),))
+    pair = FakePair(id='pair-"1', prompt="<b> 1")
+    html = results_html(lambda: report, lambda report: choose(report.per_prompt, [pair]))
+    assert '<img src="gradio_api/study/pairs/pair-&quot;1" alt="&lt;b&gt; 1"' in html
+    assert "Where raters preferred the student" in html and f"student {percent(1.0)}, 3 votes" in html
+    assert "Where raters were even" not in html
+    assert texts.JUDGED_SIDES not in results_html(lambda: report)  # nobody looks for what is not there
 
 
 def test_a_single_rater_is_pointed_out():

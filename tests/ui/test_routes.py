@@ -239,10 +239,21 @@ def test_a_study_of_somebody_else_is_not_ended_from_the_page(clock):
     assert browser.get(f"{PREFIX}/results").json()["votes"] == 0
 
 
+def test_a_pair_is_told_apart_once_the_study_is_closed_and_not_before(browser, clock):
+    post(browser, "vote", trial=look(browser, clock)["trial"], choice="left")
+    assert_refused(browser.get(f"{PREFIX}/pairs/pair-3"), 409, "open")
+    post(browser, "close")
+    teacher, student = ((arm.encode() * SIDE_BYTES)[:SIDE_BYTES] for arm in ("teacher", "student"))
+    assert browser.get(f"{PREFIX}/pairs/pair-3").content == teacher + student
+    for unknown in ("pair-99", "%00", "x" * 2000):
+        assert_refused(browser.get(f"{PREFIX}/pairs/{unknown}"), 404, "unknown")
+
+
 def test_results_that_are_published_elsewhere_are_not_shown(clock):
     service = a_service(clock=clock, results="never")
     service.close()
     assert_refused(a_browser(service).get(f"{PREFIX}/results"), 409, "open")
+    assert_refused(a_browser(service).get(f"{PREFIX}/pairs/pair-3"), 409, "open")
 
 
 def test_a_skipped_pair_is_followed_by_another(browser, clock):
