@@ -10,12 +10,4 @@ function show(section) {
   look({ title: section.querySelector("p").textContent, fps: FPS, items });
 }
 
-function dress() {
-  for (const section of element.querySelectorAll(".tdm-pairs section:not(:has(.tdm-look))"))
-    section.append(lookButton(section.querySelector("p").textContent, () => show(section)));
-}
-element.addEventListener("click", (event) => {
-  const section = event.target.closest("img, video")?.closest(".tdm-pairs section");
-  if (section) show(section);
-});
-watch("value", dress);
+watch("value", lookable(element, ".tdm-pairs section", show));

@@ -8,12 +8,4 @@ async function show(section) {
   look({ title: `${section.querySelector("p").textContent}: ${note}`, fps, items: [side("teacher", "Teacher", 0), side("student", "Student", width)] });
 }
 
-function dress() {
-  for (const section of element.querySelectorAll(".tdm-judged section:not(:has(.tdm-look))"))
-    section.append(lookButton(section.querySelector("p").textContent, () => show(section)));
-}
-element.addEventListener("click", (event) => {
-  const section = event.target.closest("img, video")?.closest(".tdm-judged section");
-  if (section) show(section);
-});
-watch("value", dress);
+watch("value", lookable(element, ".tdm-judged section", show));

@@ -13,3 +13,15 @@ function lookButton(words, onclick) {
 
 /** What the viewer has to know of a clip that the page plays already; a picture has one frame. */
 const framesOf = (media, fps) => (media.tagName === "VIDEO" ? Math.round(media.duration * fps) || 1 : 1);
+
+/** Sections of plain markup open by `show(section)`, at a click on their media or on a button that each of them gets. What is returned adds the buttons that are missing. */
+function lookable(element, sections, show) {
+  element.addEventListener("click", (event) => {
+    const section = event.target.closest("img, video")?.closest(sections);
+    if (section) show(section);
+  });
+  return () => {
+    for (const section of element.querySelectorAll(`${sections}:not(:has(.tdm-look))`))
+      section.append(lookButton(section.querySelector("p").textContent, () => show(section)));
+  };
+}
