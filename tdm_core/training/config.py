@@ -82,6 +82,8 @@ class TrajectoryConfig:
     timesteps 999, 856, 665, 399 of 1000 are ``[1.0, 0.857, 0.666, 0.4]``."""
     also_steps: tuple[int, ...] = ()
     """Further numbers of steps K: each iteration draws one of all (TDM-unify)."""
+    turns: int = 1
+    """Of ``steps`` in that draw, where each further K has one."""
     apart: float = 0.0
     """Lower each further K's grid by this share of time more than the one before, so that the time itself tells K and
     stock loaders can carry it; 0.008 is eight of 1000 timesteps."""
@@ -100,6 +102,7 @@ class TrajectoryConfig:
             and len(set(self.also_steps)) == len(self.also_steps),
             f"trajectory.also_steps must be numbers in 1-16, each once and not {self.steps}, got {self.also_steps}",
         )
+        _require(self.turns >= 1, f"trajectory.turns must be at least 1, got {self.turns}")
         _require(self.shift > 0, f"trajectory.shift must be positive, got {self.shift}")
         _require(0 <= self.apart * len(self.also_steps) <= 0.1, f"trajectory.apart must be small, got {self.apart}")
         _require(0 <= self.eta <= 1, f"trajectory.eta must lie in 0-1, got {self.eta}")
@@ -113,6 +116,10 @@ class TrajectoryConfig:
                 falling and self.nodes[0] <= 1,
                 f"trajectory.nodes must fall from at most 1 to above 0, got {self.nodes}",
             )
+
+    def turn(self) -> list[int]:
+        """Whose turn it may be: the numbers of steps that an iteration draws one of, each as often as it has turns."""
+        return [self.steps] * self.turns + list(self.also_steps)
 
     def grids(self) -> dict[int, Tensor]:
         """The K + 1 times of each trained number of steps K, from noise down to 0, float64; the main K first."""
@@ -364,9 +371,8 @@ class DistillConfig:
     def made_of(self) -> dict[str, Any]:
         """All that changes the student, one entry a key: ``{"optimiser.student_lr": 5e-4, ...}``."""
         made_of = dict(_flat({key: value for key, value in self.tables().items() if key not in NOT_THE_STUDENTS}))
-        if self.base.student is None:
-            del made_of["base.student"]  # a key that came later: checkpoints and rows of before stay what they are
-        return made_of
+        # Keys that came later: where they change nothing, checkpoints and rows of before stay what they are.
+        return {key: value for key, value in made_of.items() if (key, value) not in LATER}
 
     @property
     def hash(self) -> str:
@@ -376,6 +382,7 @@ class DistillConfig:
 
 NOT_THE_STUDENTS = ("title", "run", "export")
 """What may change without changing the student."""
+LATER = (("base.student", None), ("trajectory.turns", 1))
 
 
 def _flat(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -33,6 +33,7 @@ def test_committed_recipes_can_be_read(path):
         ({"trajectory": {"steps": 4, "shift": 1.0}, "objective": {"margin": 0.24}}, r"the shortest of 4 segments"),
         ({"trajectory": {"eta": 1.1}}, r"trajectory.eta must lie in 0-1, got 1.1"),
         ({"objective": {"anchored_steps": 5}}, r"anchored_steps must lie in 0-4, the steps there are, got 5"),
+        ({"trajectory": {"turns": 0}}, r"trajectory.turns must be at least 1, got 0"),
         ({"trajectory": {"also_steps": [4]}}, r"also_steps must be numbers in 1-16, each once and not 4"),
         ({"trajectory": {"nodes": [1.0, 0.5]}}, r"4 steps need 4 numbers, got 2"),
         ({"trajectory": {"nodes": [1.0, 0.5, 0.6, 0.2]}}, r"nodes must fall from at most 1 to above 0"),
@@ -74,6 +75,13 @@ def test_values_out_of_range_are_refused_by_name(tmp_path, tables, message):
 
 def test_a_role_may_go_unclipped(tmp_path):
     assert recipe(tmp_path, optimiser={"student_clip": INF}).optimiser.student_clip == INF
+
+
+def test_a_key_that_came_later_leaves_the_hash_alone_until_it_is_used(tmp_path):
+    many = {"also_steps": [1, 2]}
+    plain = recipe(tmp_path, trajectory=many)
+    assert "trajectory.turns" not in plain.made_of()
+    assert recipe(tmp_path, trajectory=many | {"turns": 2}).hash != plain.hash
 
 
 def test_the_hash_changes_with_what_changes_the_student_and_with_nothing_else(tmp_path):

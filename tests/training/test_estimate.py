@@ -85,13 +85,14 @@ def test_what_waits_for_the_backward_is_what_really_waits():
         ({"trajectory": {"steps": 1}}, 9.0),
         ({"objective": {"anchored_steps": 2}}, 15.0),  # 3 and 6 guided steps for a quarter of the rows each
         ({"trajectory": {"also_steps": [1, 2, 8]}}, 10.375),  # rolled out 0, 0.5, 1.5 or 3.5 steps
+        ({"trajectory": {"also_steps": [1, 2, 8], "turns": 3}}, 9 + 8.5 / 6),  # (3 * 1.5 + 0 + 0.5 + 3.5) / 6
         # 2 steps of 4 and of 8, 1 of 2, none of 1: (9/4 + 9/8 + 3/2) / 4 guided steps a row
         ({"trajectory": {"also_steps": [1, 2, 8]}, "objective": {"anchored_steps": 2}}, 12.8125),
     ],
     ids=str,
 )
 def test_evaluations_per_row(tmp_path, tables, expected):
-    assert evaluations_per_row(recipe(tmp_path, **tables)) == expected
+    assert evaluations_per_row(recipe(tmp_path, **tables)) == pytest.approx(expected, rel=1e-12)
 
 
 def test_all_roles_of_sd3_take_less_than_half_of_three_copies_weights():

@@ -223,6 +223,12 @@ def test_each_number_of_steps_is_trained_on_its_own_grid(tmp_path):
     assert {trainer.train_step().steps for _ in range(10)} == {1, 2, 4}
 
 
+def test_a_number_of_steps_with_all_turns_but_one_has_nearly_every_iteration(tmp_path):
+    trainer = make(tmp_path, trajectory={"steps": 2, "also_steps": [1], "turns": 9})
+    drawn = [trainer.train_step().steps for _ in range(20)]
+    assert 15 <= drawn.count(2) < 20
+
+
 def test_micro_batches_change_nothing_but_rounding_and_cost_one_forward_a_row(tmp_path):
     """Eight rows as 3 + 3 + 2; the option of the landing covers the recomputed step."""
     tables = {"optimiser": {"fake_steps": 2}, "trajectory": {"eta": 0.8}, "objective": {"student_point": "landing"}}
