@@ -18,7 +18,7 @@ from tdm_core.ui.plots import forest_plot, interval_plot, percent, strip_plot, v
 Pick = Callable[[StudyReport], Gallery]
 PAIRS = "gradio_api/study/pairs/"
 _OWN = (Path(__file__).parent / "results.js").read_text(encoding="utf-8")
-_SCRIPT = viewer.script("media.js") + viewer.script("look.js") + _OWN
+_SCRIPT = viewer.script("look.js") + _OWN
 
 
 def results_tab(results: Callable[[], StudyReport], gallery: Pick, *, opened: gr.Tab) -> dict[str, Any]:

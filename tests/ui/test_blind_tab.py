@@ -173,6 +173,26 @@ def test_a_pair_of_a_closed_study_opens_with_its_sides_told_apart(fresh, open_pa
     assert page.locator(".tdm-closer .tdm-transport").is_visible() == (kind == "video")
 
 
+def test_a_pair_of_a_closed_study_that_does_not_arrive_can_be_asked_for_again(fresh, open_page):
+    fresh.control(pairs=3)
+    page = open_page(fresh.url)
+    start(page)
+    unlocked(page)
+    page.keyboard.press("ArrowLeft")
+    number(page, "Pair 2 of 3")
+    fresh.control("/close")
+    page.get_by_role("tab", name="Results").click()
+    page.locator(".tdm-judged .tdm-look").first.wait_for()
+    page.route("**/study/pairs/*", lambda route: route.fulfill(status=429))
+    page.locator(".tdm-judged .tdm-look").first.click()
+    sides = page.locator(".tdm-closer[open]").get_by_text("It did not arrive")
+    sides.nth(1).wait_for()
+    page.unroute("**/study/pairs/*")
+    for _ in range(2):
+        page.locator(".tdm-closer[open]").get_by_role("button", name="Try again").first.click()
+    page.locator(".tdm-closer[open] .tdm-viewer[data-painted]").wait_for()
+
+
 def test_a_visitor_watches_both_clips_on_one_clock_and_votes_after_a_whole_loop(fresh, open_page):
     fresh.control(pairs=3, kind="video", rules={"min_view_ms": 100})
     page = open_page(fresh.url)

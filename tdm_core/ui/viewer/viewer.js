@@ -12,8 +12,8 @@
 //   source.below          pixels below the pictures that should stay in sight
 //   source.floats         true in a dialog, beneath which the page may have been scrolled
 //   item                  {id, label, note, state: idle|queued|running|ready|failed, step, steps, elapsed, seconds,
-//                          badge, message, src, frames, preview}; frames > 1: src is a clip of so many, or a list
-//                          of so many pictures
+//                          badge, message, src, frames, preview, half}; frames > 1: src is a clip of so many, or a
+//                          list of so many pictures; half: 0 shows the left half of src alone, 1 the right one
 //                         or, already decoded, {id, label, state, picture: {bitmap, x, width}}, for a clip
 //                         {bitmaps, x, width}: the side begins at x of each bitmap (see `decode` and `decodeClip`)
 //   foot                  [sentence]: below the pictures
@@ -275,7 +275,7 @@ export function mount(root, source) {
   }
 
   const addressOf = (src) => (Array.isArray(src) ? src.map(addressOf).join("\n") : src?.url ?? src);
-  const single = (item) => item.src && !Array.isArray(item.src) && localUrl(item.src);
+  const single = (item) => item.src && item.half === undefined && !Array.isArray(item.src) && localUrl(item.src);
 
   async function load(pane) {
     const { item } = pane, wanted = item.picture ?? addressOf(item.src) ?? item.preview;
@@ -291,7 +291,8 @@ export function mount(root, source) {
       const onFrame = (count) => { if (pane.wanted === wanted) pane.layer.dataset.loading = `${count} of ${item.frames} frames`; };
       const bitmaps = isClip ? await decodeClip(wanted, { frames: item.frames, fps, onFrame })
         : await Promise.all((isList ? item.src.map(addressOf) : [wanted]).map(decode));
-      if (pane.wanted === wanted) take(pane, wanted, { bitmaps, x: 0, width: bitmaps[0].width });
+      const width = bitmaps[0].width / (item.half === undefined ? 1 : 2);
+      if (pane.wanted === wanted) take(pane, wanted, { bitmaps, x: width * (item.half ?? 0), width });
     } catch (error) {
       if (pane.wanted === wanted) lose(pane, wanted, error);
     }
