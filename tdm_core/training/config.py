@@ -122,11 +122,17 @@ class TrajectoryConfig:
         return [self.steps] * self.turns + list(self.also_steps)
 
     def grids(self) -> dict[int, Tensor]:
-        """The K + 1 times of each trained number of steps K, from noise down to 0, float64; the main K first."""
-        own = torch.tensor([*self.nodes, 0.0], dtype=torch.float64) if self.nodes else None
+        """The K + 1 times of each trained number of steps K, from noise down to 0, float64; the main K first.
+
+        Beside given ``nodes`` the further grids begin where these do, on whole ones of 1000 timesteps: a network of
+        epsilon may know nothing of noisier times, and its schedulers take no others.
+        """
         numbers = (self.steps, *self.also_steps)
         grids = {steps: time_nodes(steps, self.shift) * (1 - self.apart * rank) for rank, steps in enumerate(numbers)}
-        return grids if own is None else grids | {self.steps: own}
+        if not self.nodes:
+            return grids
+        whole = {steps: (nodes * self.nodes[0] * 1000).round() / 1000 for steps, nodes in grids.items()}
+        return whole | {self.steps: torch.tensor([*self.nodes, 0.0], dtype=torch.float64)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,7 +55,7 @@ def test_the_file_tells_a_sampler_all_it_must_know(config, trainer):
 def test_every_trained_number_of_steps_has_its_grid(config, trainer):
     config = replace(config, trajectory=TrajectoryConfig(steps=2, nodes=(0.9, 0.4), also_steps=(1, 3)))
     about = json.loads(lora_metadata(export(config, trainer))["tdm"])
-    assert about["sigmas"] == {"2": [0.9, 0.4], "1": [1.0], "3": [1.0, 0.666667, 0.333333]}
+    assert about["sigmas"] == {"2": [0.9, 0.4], "1": [0.9], "3": [0.9, 0.6, 0.3]}
     assert about["trained_steps"] == [2, 1, 3]
     assert "1, 2 or 3 network evaluations" in (config.export.folder / "README.md").read_text()
 

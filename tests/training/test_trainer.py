@@ -223,6 +223,14 @@ def test_each_number_of_steps_is_trained_on_its_own_grid(tmp_path):
     assert {trainer.train_step().steps for _ in range(10)} == {1, 2, 4}
 
 
+def test_further_grids_begin_where_the_given_one_does_on_whole_timesteps(tmp_path):
+    nodes = {"steps": 2, "shift": 1.0, "nodes": [0.8, 0.4], "also_steps": [1, 3], "apart": 0.01}
+    grids = make(tmp_path, trajectory=nodes).grids
+    assert grids[2].tolist() == [0.8, 0.4, 0.0]
+    assert grids[1].tolist() == [0.792, 0.0]  # 0.8 x 0.99
+    assert grids[3].tolist() == [0.784, 0.523, 0.261, 0.0]  # 0.8 x 0.98 and its thirds
+
+
 def test_a_number_of_steps_with_all_turns_but_one_has_nearly_every_iteration(tmp_path):
     trainer = make(tmp_path, trajectory={"steps": 2, "also_steps": [1], "turns": 9})
     drawn = [trainer.train_step().steps for _ in range(20)]
