@@ -15,6 +15,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from benchmarks.rival_rows import FRESH_NOISE
 from tdm_core.diffusion.trajectory import time_nodes
 from tdm_core.training.config import DistillConfig, TrajectoryConfig
 from tdm_core.training.landing import anchor_steps, rolled_out_steps
@@ -133,11 +134,13 @@ SYSTEMS = {
 """The students' grids and layers are those of `train/configs`."""
 
 SMALL_BATCH = "optimiser.batch_size=16"
+FIVE_UPDATES = ("optimiser.fake_steps=5", "optimiser.warmup_fake_steps=5")
+"""Of the critic, for one of the student."""
 _TDM = Student(name="tdm", title="TDM")
 _DMD2 = Student(
     name="dmd2",
     title="DMD2 without GAN",
-    changes=("objective.method=dmd2", "optimiser.fake_steps=5", "optimiser.warmup_fake_steps=5"),
+    changes=("objective.method=dmd2", *FIVE_UPDATES),
 )
 _LCM = Student(name="lcm", title="LCM-LoRA", changes=("objective.method=lcm",))
 LEARNING_RATES = (2e-4, 5e-4, 1e-3, 2e-3, 4e-3)
@@ -164,6 +167,12 @@ DMD2 = replace(_DMD2, changes=(*_DMD2.changes, _rate(BEST_RATES["dmd2"]), SMALL_
 LCM = replace(_LCM, changes=(*_LCM.changes, _rate(BEST_RATES["lcm"])))
 METHODS = (TDM, DMD2, LCM)
 """Each as it is best of its row of `RATES`."""
+STOCHASTIC = Student(
+    name="tdm-stochastic",
+    title="TDM, sampled and trained as DMD2 is",
+    changes=(FRESH_NOISE, *FIVE_UPDATES, _rate(BEST_RATES["dmd2"]), SMALL_BATCH),
+)
+"""Fresh noise at each landing, five updates of the critic, and DMD2's rate: what then differs is the objective."""
 
 ABLATIONS = (
     replace(_TDM, name="tdm-batch32", title="TDM, batches of 32"),

@@ -12,6 +12,7 @@ from benchmarks.rival_arms import (
     MORE_ABLATIONS,
     SMALL_BATCHES,
     STEPS,
+    STOCHASTIC,
     SYSTEMS,
     TELLING,
     Teacher,
@@ -80,7 +81,7 @@ def rivals(rows: Rows, system: str) -> str:
         if found := _of(rows, arm.name):
             score = found[0].own(arm.steps)
             lines.append([f"{arm.title}, {arm.steps} steps", str(score.nfe), *_scores(found, arm.steps), "", ""])
-    for student in METHODS:
+    for student in (*METHODS, STOCHASTIC):
         if found := _of(rows, student.name):
             forwards = sum(row.forwards for row in found) / len(found)
             minutes = sum(row.minutes for row in found) / len(found)
@@ -102,6 +103,9 @@ def differences(rows: Rows, system: str) -> str:
         for title, name in names:
             if (mine := _passed(rows, ours.name, steps)) and (theirs := _passed(rows, name, None)):
                 lines.append([str(steps), f"TDM - {title}", _signed(difference(mine, theirs))])
+    for other in METHODS:
+        if (mine := _passed(rows, STOCHASTIC.name, 4)) and (theirs := _passed(rows, other.name, 4)):
+            lines.append(["4", f"{STOCHASTIC.title} - {other.title}", _signed(difference(mine, theirs))])
     head = [f"{system}, K", "paired, same captions and noises", "difference [95 %]"]
     return _table(head, lines) if lines else ""
 

@@ -20,6 +20,8 @@ from tdm_core.toml_config import from_mapping
 FOLDER = RESULTS / "rivals"
 OWN_SAMPLER = {"tdm": "kept", "dmd2": "renoised", "lcm": "renoised"}
 """Of each method: its noise is kept from step to step, or each x0 is noised afresh."""
+FRESH_NOISE = "trajectory.eta=0"
+"""The change that trains TDM as its rivals are, with fresh noise at each landing; so it is sampled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +76,10 @@ class RivalRow:
         return f"{self.system}-{self.arm}-s{self.seed}"
 
     def own(self, steps: int) -> Score:
-        """As its method samples."""
+        """As it was trained to be sampled."""
         scores = self.scores[str(steps)]
+        if FRESH_NOISE in self.changes:
+            return scores["renoised"]
         return scores[OWN_SAMPLER[self.method]] if self.method in OWN_SAMPLER else next(iter(scores.values()))
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.rival_arms import SYSTEMS, Student, Teacher
-from benchmarks.rival_rows import OWN_SAMPLER, Point, RivalRow, Score, mean_of, questions
+from benchmarks.rival_rows import Point, RivalRow, Score, mean_of, questions
 from benchmarks.rows import ROOT, commit, machine
 from tdm_core.backbones import mini
 from tdm_core.backbones.adapters import NetworkRole
@@ -162,11 +162,10 @@ def run_student(arm: Student, system: str, config: DistillConfig, number: int, b
     trainer = Trainer(config, backbone, captions.draw, clean=captions.clean)
     iterations, main, forwards, curve = config.optimiser.iterations, config.trajectory.steps, 0, []
     points = {round(iterations * part / POINTS) for part in range(1, POINTS + 1)}
-    own = 1.0 if OWN_SAMPLER[config.objective.method] == "kept" else 0.0
     for step in range(1, iterations + 1):
         forwards += trainer.train_step().forwards
         if step in points:
-            curve.append(Point(forwards=forwards, passed=exam.passed(sampler(trainer, main, own), main)))
+            curve.append(Point(forwards=forwards, passed=exam.passed(sampler(trainer, main, config.eta), main)))
             say(f"  iteration {step} of {iterations}: {mean_of(curve[-1].passed):.3f}")
     scores = {
         str(steps): {

@@ -33,6 +33,7 @@ from benchmarks.rival_arms import (
     MORE_ABLATIONS,
     RATES,
     SEEDS,
+    STOCHASTIC,
     SYSTEMS,
     TELLING,
     Student,
@@ -75,7 +76,7 @@ def jobs(table: str, system: str, budget: int) -> Iterator[Job]:
     config = METHODS[0].config(system, 0, budget)
     teaching: Sequence[Teacher] = ()
     students, seeds = {
-        "rivals": (METHODS, SEEDS),
+        "rivals": ((*METHODS, STOCHASTIC), SEEDS),
         "ablations": (ABLATIONS, SEEDS),
         "more": (MORE_ABLATIONS, SEEDS[:1]),
         "steps": ((*TELLING, *alone(METHODS, 1), *alone(METHODS, 2), *alone(METHODS, 8)), SEEDS[:1]),
