@@ -49,8 +49,15 @@ class BaseConfig:
     """Width and height in pixels, and the frames of a video, of the samples trained on; empty: the base's own."""
     student: Path | None = None
     """An earlier run's export, where the student starts (weights and average); its critic starts from the base."""
+    student_kept: float = 0.0
+    """Share of that earlier student in what is exported: its weights and those trained from it are interpolated
+    (WiSE-FT, arXiv:2109.01903), which keeps part of what each does better."""
 
     def __post_init__(self) -> None:
+        _require(
+            self.student_kept == 0 or (self.student is not None and 0 < self.student_kept < 1),
+            f"base.student_kept must lie in 0-1, and needs base.student, got {self.student_kept}",
+        )
         _require(
             len(self.size) in (0, 2, 3) and all(number > 0 for number in self.size),
             f"base.size must be [width, height] or [width, height, frames], got {list(self.size)}",
@@ -388,7 +395,7 @@ class DistillConfig:
 
 NOT_THE_STUDENTS = ("title", "run", "export")
 """What may change without changing the student."""
-LATER = (("base.student", None), ("trajectory.turns", 1))
+LATER = (("base.student", None), ("base.student_kept", 0.0), ("trajectory.turns", 1))
 
 
 def _flat(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

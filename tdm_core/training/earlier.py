@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+
+from torch import Tensor
 
 from tdm_core.backbones.adapters import NetworkRole
 from tdm_core.backbones.lora_file import read_lora
@@ -12,6 +15,21 @@ from tdm_core.errors import ConfigError
 
 def start_from(backbone: StockTraining, path: Path) -> None:
     """Give the student the LoRA that an earlier run exported, a folder or a file; call it before the trainer is made.
+
+    Raises:
+        ConfigError, LoadError: as `earlier_weights` does.
+    """
+    backbone.roles.load(NetworkRole.STUDENT, earlier_weights(backbone, path))
+
+
+def keep(average: Mapping[str, Tensor], earlier: Mapping[str, Tensor], share: float) -> None:
+    """Move a finished student's average back by that share of the way to the earlier one, in place."""
+    for name, weight in average.items():
+        weight.lerp_(earlier[name].to(weight), share)
+
+
+def earlier_weights(backbone: StockTraining, path: Path) -> dict[str, Tensor]:
+    """The LoRA that an earlier run exported, by the names of the student's own weights.
 
     Raises:
         ConfigError: if there is no LoRA, or its rank, alpha or layers are not the recipe's.
@@ -41,4 +59,4 @@ def start_from(backbone: StockTraining, path: Path) -> None:
             f"base.student: {found[0]}: adapts {len(layers)} layers, and the recipe {backbone.roles.num_layers}; "
             f"not in both: {odd[0]}.\nSet lora.targets to its own."
         )
-    backbone.roles.load(NetworkRole.STUDENT, state)
+    return state

@@ -114,7 +114,19 @@ def test_sdxls_second_stage_goes_on_from_the_first_ones_student(tmp_path, capsys
         torch.testing.assert_close(second[name].a, layer.a, atol=1e-3, rtol=0.01)  # in bfloat16
 
 
+def test_a_second_stage_that_keeps_nearly_all_of_the_first_is_nearly_the_first(tmp_path, capsys):
+    assert run("sdxl-512", tmp_path) == 0, capsys.readouterr().err
+    rate, earlier = "optimiser.student_lr=0.1", f"base.student={tmp_path}/sdxl-512-student"
+    assert run("sdxl-1024", tmp_path, earlier, rate, "base.student_kept=0.999") == 0, capsys.readouterr().err
+    first, second = student_of("sdxl-512", tmp_path), student_of("sdxl-1024", tmp_path)
+    for name, layer in first.items():  # without, weights are 0.1 away after the first iteration
+        torch.testing.assert_close(second[name].a, layer.a, atol=3e-3, rtol=0.01)
+        torch.testing.assert_close(second[name].b, layer.b, atol=3e-3, rtol=0.01)
+
+
 def test_the_second_stage_without_the_first_is_told_so(tmp_path, capsys):
+    tiny_systems.save_base("sdxl", tmp_path / "sdxl")
+    capsys.readouterr()  # diffusers' own bars
     assert run("sdxl-1024", tmp_path, f"base.student={tmp_path}/nowhere") == 2
     error = capsys.readouterr().err
     assert "nowhere: holds no pytorch_lora_weights.safetensors" in error and len(error.strip().splitlines()) == 2

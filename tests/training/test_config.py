@@ -33,6 +33,7 @@ def test_committed_recipes_can_be_read(path):
         ({"trajectory": {"steps": 4, "shift": 1.0}, "objective": {"margin": 0.24}}, r"the shortest of 4 segments"),
         ({"trajectory": {"eta": 1.1}}, r"trajectory.eta must lie in 0-1, got 1.1"),
         ({"objective": {"anchored_steps": 5}}, r"anchored_steps must lie in 0-4, the steps there are, got 5"),
+        ({"base": {"student_kept": 0.5}}, r"base.student_kept must lie in 0-1, and needs base.student, got 0.5"),
         ({"trajectory": {"turns": 0}}, r"trajectory.turns must be at least 1, got 0"),
         ({"trajectory": {"also_steps": [4]}}, r"also_steps must be numbers in 1-16, each once and not 4"),
         ({"trajectory": {"nodes": [1.0, 0.5]}}, r"4 steps need 4 numbers, got 2"),

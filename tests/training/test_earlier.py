@@ -10,7 +10,7 @@ from tdm_core.backbones.sd3_training import SD3Training
 from tdm_core.backbones.trainable import denoiser
 from tdm_core.errors import ConfigError, LoadError
 from tdm_core.training.distillation import sample
-from tdm_core.training.earlier import start_from
+from tdm_core.training.earlier import earlier_weights, keep, start_from
 from tdm_core.training.export import Provenance, export_student
 from tdm_core.training.prompts import draw_from_list
 from tdm_core.training.trainer import Trainer
@@ -67,6 +67,15 @@ def test_it_samples_at_step_0_as_stock_code_samples_the_export(earlier, tiny_sys
         assert_close(mine, student, atol=1e-4, rtol=1e-4)
 
 
+def test_a_kept_share_lies_between_the_two(earlier):
+    second = backbone()
+    before = earlier_weights(second, earlier)
+    average = {name: weight + 1.0 for name, weight in before.items()}
+    keep(average, before, 0.25)
+    for name, weight in before.items():
+        assert_close(average[name], weight + 0.75)
+
+
 def test_its_critic_starts_afresh(earlier):
     second, fresh = backbone(), backbone()
     start_from(second, earlier)
@@ -76,7 +85,7 @@ def test_its_critic_starts_afresh(earlier):
 
 def test_the_hash_knows_it_and_is_as_before_without(earlier, tmp_path):
     plain = recipe(tmp_path)
-    assert "base.student" not in plain.made_of()
+    assert not {"base.student", "base.student_kept"} & plain.made_of().keys()
     assert recipe(tmp_path, base={"student": str(earlier)}).hash != plain.hash
 
 
