@@ -24,7 +24,7 @@ from tdm_core.backbones.base import INDEX, Size
 from tdm_core.backbones.stock_training import LORA_FILE, PEFT_FILE, StockTraining
 from tdm_core.backbones.trainable import TrainableBackbone
 from tdm_core.errors import TrainingError
-from tdm_core.training.config import DistillConfig
+from tdm_core.training.config import BaseConfig, DistillConfig
 
 METADATA_KEY = "tdm"
 CARD, RECIPE, SAMPLES = "README.md", "recipe.json", "samples.png"
@@ -201,7 +201,7 @@ A student of `{config.base.path}` for {steps} steps, distilled by {how}.
 | recipe | `{RECIPE}`, hash `{about["config_hash"]}` |
 | commit | {provenance.commit} |
 | iterations | {provenance.iterations} of batch {config.optimiser.batch_size}, {provenance.num_prompts:,} prompts |
-| time | {provenance.minutes:.1f} minutes on {provenance.machine} |
+{_begun_from(config.base)}| time | {provenance.minutes:.1f} minutes on {provenance.machine} |
 | teacher's guidance | {about["teacher_guidance_scale"]}, baked in |
 
 ## Scores
@@ -217,6 +217,14 @@ BY = {
 }
 
 SCORES_PLACE = "Not scored yet: `python -m tdm_core evaluate generate` and `score`, then put the table here."
+
+
+def _begun_from(base: BaseConfig) -> str:
+    """The row of a student that an earlier stage's was the start of."""
+    if base.student is None:
+        return ""
+    kept = f"; {base.student_kept:g} of its weights are kept" if base.student_kept else ""
+    return f"| begun from | the student in `{base.student}`{kept} |\n"
 
 
 def _samples(config: DistillConfig) -> str:

@@ -149,6 +149,13 @@ def test_a_file_is_no_place_for_a_student(config, tmp_path):
         check_export(config, replace=True)
 
 
+def test_the_card_of_a_second_stage_names_the_first(config, trainer):
+    base = replace(config.base, student=Path("runs/first/export"), student_kept=0.5)
+    export(replace(config, base=base), trainer)
+    card = (config.export.folder / "README.md").read_text()
+    assert "| begun from | the student in `runs/first/export`; 0.5 of its weights are kept |\n| time |" in card
+
+
 def test_the_card_says_how_the_student_was_made(config, trainer):
     export(config, trainer)
     card = (config.export.folder / "README.md").read_text()
