@@ -31,7 +31,7 @@ from tdm_core.generation.sample import Role, Sample, SampleRequest, finish
 from tdm_core.settings import Settings
 from tdm_core.wiring import Wiring
 
-MINIS = ("mini-sd3", "mini-sd3-any", "mini-pixart", "mini-cogvideox")
+MINIS = ("mini-sd3", "mini-pixart", "mini-cogvideox")
 USERS, REQUESTS = 8, 200
 SWITCHES = 50
 PROMPTS = ("a cat left of a dog", "three foxes", "an owl on red", "two pears on a mint canvas", "a rocket")

@@ -1,8 +1,8 @@
-"""Further training seeds of a mini's student on the whole suite, beside the one that ships.
+"""Further training seeds of mini-sd3's 4-step student on the whole suite, beside the one that ships.
 
 ``python -m train.distill train/configs/mini-sd3-tdm.toml --set seed=1 --set run.folder=runs/sd3-seed1 --set
 export.folder=runs/sd3-seed1/export`` makes one; ``python -m benchmarks.seeds runs/sd3-seed1/export ...`` scores it
-against the pictures of all samplers that ``python -m benchmarks.quality`` has made.
+against the pictures of all samplers that ``python -m benchmarks.quality mini-sd3-four`` has made.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.quality import DEFAULT, STILL
+from benchmarks.quality import STILL
 from benchmarks.rows import ROOT, Measure, save
 from tdm_core.evaluation.arms import choose_arms
 from tdm_core.evaluation.harness import generate
@@ -27,12 +27,13 @@ from tdm_core.settings import Settings
 from tdm_core.stats import BootstrapEstimate, clustered_bootstrap, paired_difference
 from tdm_core.wiring import Wiring
 
+PRESET = "mini-sd3-four"
 Passes = Mapping[str, Sequence[float]]
 
 
 def main(*folders: str) -> None:
-    preset = Wiring(Settings.from_env()).presets[DEFAULT]
-    shipped = Run.open(ROOT / "runs" / "quality" / DEFAULT)
+    preset = Wiring(Settings.from_env()).presets[PRESET]
+    shipped = Run.open(ROOT / "runs" / "quality" / PRESET)
     strata = {item.id: item.tag for item in shipped.items}
     known = scenes.measure(shipped).items
     students = {0: known["student"]} | {
@@ -62,13 +63,13 @@ def main(*folders: str) -> None:
     ]
     for measure in measures:
         print(f"{measure.what:72} {measure.value:7.4f} {measure.bar} {measure.met}")
-    print(save(f"seeds-{DEFAULT}", f"python -m benchmarks.seeds {' '.join(folders)}", measures))
+    print(save(f"seeds-{Path(preset.base).name}", f"python -m benchmarks.seeds {' '.join(folders)}", measures))
 
 
 def _score(preset: Preset, lora: Path, number: int) -> Passes:
     """The answers of a student in ``lora``, on the noises of all others."""
     preset = replace(preset, student=replace(preset.student, lora=str(lora.resolve()), sigmas={}))
-    folder = ROOT / "runs" / "quality" / f"{DEFAULT}-seed{number}"
+    folder = ROOT / "runs" / "quality" / f"{PRESET}-seed{number}"
     settings = Settings.from_env()
     engine = Engine({preset.name: preset}, device=settings.device, threads=settings.threads)
     generate(

@@ -18,8 +18,8 @@ from tdm_core.generation.sample import Role, SampleRequest, finish
 ROOT = Path(__file__).parents[1]
 CARDS = {
     "mini-sd3": ("mini-sd3", Role.TEACHER),
-    "mini-sd3-tdm": ("mini-sd3", Role.STUDENT),
-    "mini-sd3-any-tdm": ("mini-sd3-any", Role.STUDENT),
+    "mini-sd3-tdm": ("mini-sd3-four", Role.STUDENT),
+    "mini-sd3-any-tdm": ("mini-sd3", Role.STUDENT),
     "mini-pixart": ("mini-pixart", Role.TEACHER),
     "mini-pixart-tdm": ("mini-pixart", Role.STUDENT),
     "mini-cogvideox": ("mini-cogvideox", Role.TEACHER),

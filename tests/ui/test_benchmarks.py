@@ -72,7 +72,7 @@ def test_committed_reports_and_rows_can_be_shown():
         "mini-sd3",
         "mini-cogvideox",
         "mini-pixart",
-        "mini-sd3-any",
+        "mini-sd3-four",
     ]
     html = benchmarks_html(reports, tables)
     assert "**" not in html
