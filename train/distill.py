@@ -37,7 +37,7 @@ from tdm_core.errors import ConfigError, LoadError, TDMError
 from tdm_core.training.checks import check_base, check_device
 from tdm_core.training.config import DistillConfig
 from tdm_core.training.distillation import Previews, check_run, distil, sheet
-from tdm_core.training.earlier import earlier_weights, keep, start_from
+from tdm_core.training.earlier import keep_share, start_from
 from tdm_core.training.estimate import estimate
 from tdm_core.training.export import Provenance, check_export, check_told, export_student
 from tdm_core.training.memory import enough_memory
@@ -159,9 +159,8 @@ def _train(
             show=show,
             stop=stop,
         )
-    if finished and config.base.student is not None and config.base.student_kept:
-        # After the last checkpoint, which holds what was trained.
-        keep(trainer.ema, earlier_weights(backbone, config.base.student), config.base.student_kept)
+    if finished:
+        keep_share(config.base, backbone, trainer.ema)
     return trainer, text.previews, finished
 
 

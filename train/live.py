@@ -31,6 +31,7 @@ from tdm_core.scenes.suite import SuitePrompt, held_out, limited, load_suite
 from tdm_core.stats import wilson_interval
 from tdm_core.training.checks import check_device
 from tdm_core.training.config import DistillConfig
+from tdm_core.training.earlier import keep_share
 from tdm_core.training.export import check_export, check_told, export_student
 from tdm_core.training.live import learn
 from tdm_core.training.memory import enough_memory
@@ -109,6 +110,7 @@ def _run(options: argparse.Namespace, wishes: Wishes, tell: Callable[[dict[str, 
             tell(event)
             if not wishes.may_go_on():
                 return
+    keep_share(config.base, backbone, trainer.ema)
     file = export_student(config, backbone, trainer.ema, provenance(trainer, config))
     tell({"kind": "end", "file": str(file)})
 

@@ -124,8 +124,8 @@ class TrajectoryConfig:
                 f"trajectory.nodes must fall from at most 1 to above 0, got {self.nodes}",
             )
 
-    def turn(self) -> list[int]:
-        """Whose turn it may be: the numbers of steps that an iteration draws one of, each as often as it has turns."""
+    def drawn_from(self) -> list[int]:
+        """The numbers of steps that an iteration draws one of, each as often as it has turns."""
         return [self.steps] * self.turns + list(self.also_steps)
 
     def grids(self) -> dict[int, Tensor]:

@@ -11,6 +11,7 @@ from tdm_core.backbones.adapters import NetworkRole
 from tdm_core.backbones.lora_file import read_lora
 from tdm_core.backbones.stock_training import LORA_FILE, PEFT_FILE, StockTraining
 from tdm_core.errors import ConfigError
+from tdm_core.training.config import BaseConfig
 
 
 def start_from(backbone: StockTraining, path: Path) -> None:
@@ -22,10 +23,18 @@ def start_from(backbone: StockTraining, path: Path) -> None:
     backbone.roles.load(NetworkRole.STUDENT, earlier_weights(backbone, path))
 
 
-def keep(average: Mapping[str, Tensor], earlier: Mapping[str, Tensor], share: float) -> None:
-    """Move a finished student's average back by that share of the way to the earlier one, in place."""
-    for name, weight in average.items():
-        weight.lerp_(earlier[name].to(weight), share)
+def keep_share(base: BaseConfig, backbone: StockTraining, average: Mapping[str, Tensor]) -> None:
+    """Move a finished student's average back by ``base.student_kept`` of the way to the earlier one, in place.
+
+    Call it once, after the last checkpoint, which holds what was trained.
+
+    Raises:
+        ConfigError, LoadError: as `earlier_weights` does.
+    """
+    if base.student is not None and base.student_kept:
+        earlier = earlier_weights(backbone, base.student)
+        for name, weight in average.items():
+            weight.lerp_(earlier[name].to(weight), base.student_kept)
 
 
 def earlier_weights(backbone: StockTraining, path: Path) -> dict[str, Tensor]:

@@ -35,13 +35,13 @@ def anchored_steps(config: DistillConfig, steps: int) -> int:
 
 def rolled_out_steps(config: DistillConfig) -> float:
     """Steps of the student before the one that is trained, on average of all rows."""
-    numbers = config.trajectory.turn()
+    numbers = config.trajectory.drawn_from()
     return sum((steps - 1) / 2 for steps in numbers) / len(numbers)
 
 
 def anchor_steps(config: DistillConfig) -> float:
     """Steps of the teacher that anchoring takes, on average of all rows: each way is as long as its row's exit."""
-    ways = [(anchored_steps(config, steps), steps) for steps in config.trajectory.turn()]
+    ways = [(anchored_steps(config, steps), steps) for steps in config.trajectory.drawn_from()]
     return sum(ANCHOR_SUBSTEPS * many * (many + 1) / 2 / steps for many, steps in ways) / len(ways)
 
 

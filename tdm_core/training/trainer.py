@@ -213,7 +213,7 @@ class Trainer:
         conditioning = self._draw(size, self._generator, rows).to(self.backbone.device)
         steps = trajectory.steps
         if trajectory.also_steps:
-            numbers = trajectory.turn()
+            numbers = trajectory.drawn_from()
             steps = numbers[int(torch.randint(len(numbers), (), generator=self._generator))]
         exits = draw_exits(size, steps, self._generator, stratified=trajectory.exits == "stratified")[rows]
         self.backbone.roles.steps = steps

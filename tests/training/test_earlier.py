@@ -10,7 +10,7 @@ from tdm_core.backbones.sd3_training import SD3Training
 from tdm_core.backbones.trainable import denoiser
 from tdm_core.errors import ConfigError, LoadError
 from tdm_core.training.distillation import sample
-from tdm_core.training.earlier import earlier_weights, keep, start_from
+from tdm_core.training.earlier import earlier_weights, keep_share, start_from
 from tdm_core.training.export import Provenance, export_student
 from tdm_core.training.prompts import draw_from_list
 from tdm_core.training.trainer import Trainer
@@ -67,11 +67,12 @@ def test_it_samples_at_step_0_as_stock_code_samples_the_export(earlier, tiny_sys
         assert_close(mine, student, atol=1e-4, rtol=1e-4)
 
 
-def test_a_kept_share_lies_between_the_two(earlier):
+def test_a_kept_share_lies_between_the_two(earlier, tmp_path):
+    base = recipe(tmp_path, base={"student": str(earlier), "student_kept": 0.25}).base
     second = backbone()
     before = earlier_weights(second, earlier)
     average = {name: weight + 1.0 for name, weight in before.items()}
-    keep(average, before, 0.25)
+    keep_share(base, second, average)
     for name, weight in before.items():
         assert_close(average[name], weight + 0.75)
 
