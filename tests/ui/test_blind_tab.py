@@ -150,8 +150,8 @@ def test_no_vote_before_the_minimum_view(fresh, open_page):
 NUMBERS = PAINTED_NUMBERS.replace(".tdm-layer[data-id]", "#tdm-study .tdm-layer[data-id]")
 
 
-@pytest.mark.parametrize("kind", ["image", "video"])
-def test_a_pair_of_a_closed_study_opens_with_its_sides_told_apart(fresh, open_page, kind):
+def judged(fresh, open_page, kind):
+    """The Results tab of a study that was closed after one vote."""
     fresh.control(pairs=3, kind=kind)
     page = open_page(fresh.url)
     start(page)
@@ -160,6 +160,12 @@ def test_a_pair_of_a_closed_study_opens_with_its_sides_told_apart(fresh, open_pa
     number(page, "Pair 2 of 3")
     fresh.control("/close")
     page.get_by_role("tab", name="Results").click()
+    return page
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_a_pair_of_a_closed_study_opens_with_its_sides_told_apart(fresh, open_page, kind):
+    page = judged(fresh, open_page, kind)
     page.locator(".tdm-judged .tdm-look").first.click()
     page.locator(".tdm-closer[open] .tdm-viewer[data-painted]").wait_for()
     shown = """() => ["teacher", "student"].map((id) => {
@@ -174,14 +180,7 @@ def test_a_pair_of_a_closed_study_opens_with_its_sides_told_apart(fresh, open_pa
 
 
 def test_a_pair_of_a_closed_study_that_does_not_arrive_can_be_asked_for_again(fresh, open_page):
-    fresh.control(pairs=3)
-    page = open_page(fresh.url)
-    start(page)
-    unlocked(page)
-    page.keyboard.press("ArrowLeft")
-    number(page, "Pair 2 of 3")
-    fresh.control("/close")
-    page.get_by_role("tab", name="Results").click()
+    page = judged(fresh, open_page, "image")
     page.locator(".tdm-judged .tdm-look").first.wait_for()
     page.route("**/study/pairs/*", lambda route: route.fulfill(status=429))
     page.locator(".tdm-judged .tdm-look").first.click()
